@@ -1,0 +1,1 @@
+"""What crosses a boundary: the job spec, the job, reports and messages. Pydantic only."""

@@ -1,0 +1,99 @@
+"""Where the data comes from and how it is split.
+
+The engine reads each source or format with the module of the same name in
+``worker/distillation/data``.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from app.contracts.strict import FileId, Strict
+
+
+class Split(Strict):
+    """How examples are divided, evenly over the classes, by a seed.
+
+    Data that brings its own test part (a `test` folder, MNIST's `t10k` files) keeps it, and
+    `test` is then not used.
+    """
+
+    validation: float = Field(
+        0.1,
+        ge=0,
+        le=0.9,
+        description="Share of the examples that chooses the best epoch; with 0 the last is kept.",
+    )
+    test: float = Field(
+        0.2, gt=0, le=0.9, description="Share of the examples that only the evaluation sees."
+    )
+    seed: int = Field(0, ge=0, lt=2**63)
+
+    @model_validator(mode="after")
+    def _leaves_examples_to_train_on(self) -> Self:
+        if self.validation + self.test > 0.95:
+            msg = "validation + test must leave at least 0.05 of the examples to train on"
+            raise ValueError(msg)
+        return self
+
+
+class Builtin(Strict):
+    """Real data that ships with scikit-learn."""
+
+    source: Literal["builtin"] = "builtin"
+    name: Literal["digits", "breast_cancer", "wine"] = Field(
+        description="`digits`: 1,797 images of 8x8 in 10 classes; `breast_cancer`: 569 rows of 30 "
+        "measurements in 2 classes; `wine`: 178 rows of 13 measurements in 3 classes."
+    )
+    split: Split = Split()
+
+
+class Csv(Strict):
+    """A table with a header row: one example a row, one column its class."""
+
+    name: Literal["csv"] = "csv"
+    label: str = Field(
+        "label", min_length=1, max_length=200, description="The column that names the class."
+    )
+    features: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=10_000,
+        description="Columns to learn from; every other column where not given. A column of "
+        "numbers is standardised, one of words becomes one input a word.",
+    )
+    delimiter: Literal[",", ";", "\t", "|"] = ","
+
+
+class ImageArchive(Strict):
+    """A zip or tar of class folders (`cat/1.png`, or `train/cat/1.png` and `test/...`).
+
+    Or of IDX files such as MNIST's and Fashion-MNIST's (`train-images-idx3-ubyte.gz`, ...).
+    """
+
+    name: Literal["image_archive"] = "image_archive"
+    size: int | None = Field(
+        None,
+        ge=4,
+        le=1024,
+        description="Side in pixels that images are fitted to, padding with black; where not "
+        "given, all must have one size already.",
+    )
+    channels: Literal[1, 3] | None = Field(
+        None, description="1 for grey, 3 for colour; where not given, as the images are."
+    )
+
+
+AnyFormat = Annotated[Csv | ImageArchive, Field(discriminator="name")]
+
+
+class FileDataset(Strict):
+    """Data that a client has uploaded."""
+
+    source: Literal["file"] = "file"
+    file: FileId
+    format: AnyFormat
+    split: Split = Split()
+
+
+AnyDataset = Annotated[Builtin | FileDataset, Field(discriminator="source")]

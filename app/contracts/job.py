@@ -1,0 +1,193 @@
+"""A job: what a client asks for and what it sees of it."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, JsonValue, StringConstraints
+
+from app.contracts.dataset import AnyDataset
+from app.contracts.export import ExportFormat
+from app.contracts.model import AnyTeacher, Student
+from app.contracts.objective import AnyLoss, Labels, SoftTargets
+from app.contracts.report import Report
+from app.contracts.strict import Strict
+from app.contracts.training import Training
+
+Metadata = Annotated[
+    dict[
+        Annotated[str, StringConstraints(min_length=1, max_length=64)],
+        Annotated[str, StringConstraints(max_length=512)],
+    ],
+    Field(max_length=16, description="Up to 16 pairs of a client's own, to find the job by."),
+]
+
+
+class Resources(Strict):
+    """What a job may use."""
+
+    gpus: int | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="1 waits for a GPU worker, 0 keeps to the CPU; where not given, whichever "
+        "worker is free, with its GPU if it has one.",
+    )
+    max_runtime_seconds: int = Field(
+        86_400, ge=1, le=30 * 86_400, description="An attempt that runs longer fails the job."
+    )
+
+
+class JobSpec(Strict):
+    """What to distil into what, from which data, and how."""
+
+    name: str | None = Field(None, min_length=1, max_length=200)
+    dataset: AnyDataset
+    teacher: AnyTeacher
+    student: Student
+    objective: list[AnyLoss] = Field(
+        default=[SoftTargets(weight=0.9), Labels(weight=0.1)],
+        min_length=1,
+        max_length=16,
+        description="The student's loss: the sum of each loss times its weight.",
+    )
+    training: Training = Field(
+        default=Training(), description="Of the student, and of the baseline beside it."
+    )
+    baseline: bool = Field(
+        default=True, description="Also train the student without a teacher, to see the gain."
+    )
+    export: list[ExportFormat] = Field(default=["safetensors", "onnx"], min_length=1, max_length=8)
+    resources: Resources = Resources()
+    priority: int = Field(0, ge=-100, le=100, description="Higher is claimed first.")
+    metadata: Metadata = {}
+
+
+class Status(StrEnum):
+    """Where a job is; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class DesiredStatus(StrEnum):
+    """What the client wants of a job that has not ended."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+
+
+class Phase(StrEnum):
+    """What a running job does, in order: the engine's stages."""
+
+    PREPARING = "preparing"
+    TRAINING_TEACHER = "training_teacher"
+    COLLECTING_KNOWLEDGE = "collecting_knowledge"
+    TRAINING_BASELINE = "training_baseline"
+    TRAINING_STUDENT = "training_student"
+    EVALUATING = "evaluating"
+    EXPORTING = "exporting"
+
+
+class PhaseRecord(BaseModel):
+    name: Phase
+    status: Literal["running", "succeeded", "skipped"]
+    started_at: datetime
+    finished_at: datetime | None = None
+
+
+class Progress(BaseModel):
+    """How far the present phase is."""
+
+    phase: Phase
+    epoch: int | None = Field(None, description="From 1.")
+    epochs: int | None = None
+    step: int | None = Field(None, description="Optimizer steps or batches done.")
+    steps: int | None = None
+    examples_per_second: float | None = None
+    seconds_left: float | None = Field(None, description="Of this phase.")
+
+
+class JobError(BaseModel):
+    """Why a job failed, and what to do."""
+
+    code: str
+    message: str
+    phase: Phase | None = None
+    retryable: bool
+    hint: str | None = None
+
+
+class FileEntry(BaseModel):
+    """A file of a job or of a model."""
+
+    path: str
+    bytes: int
+    sha256: str
+    media_type: str
+
+
+class Job(BaseModel):
+    """A job as a client sees it."""
+
+    object: Literal["distillation.job"] = "distillation.job"
+    id: str
+    name: str | None
+    status: Status
+    desired_status: DesiredStatus
+    phase: Phase | None
+    phases: list[PhaseRecord]
+    waiting_reason: Literal["no_worker", "capacity", "backoff"] | None
+    progress: Progress | None
+    metrics: dict[str, float] = Field(description="The latest value of each series.")
+    attempt: int
+    max_attempts: int
+    version: int
+    created_at: datetime
+    queued_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    spec: JobSpec
+    resolved_spec: dict[str, JsonValue]
+    result: Report | None
+    student_model: str | None
+    teacher_model: str | None
+    files: list[FileEntry]
+    parent_id: str | None
+    error: JobError | None
+    warnings: list[str]
+    metadata: dict[str, str]
+
+
+class JobEvent(BaseModel):
+    """One change of a job; numbered from 1 without gaps."""
+
+    object: Literal["distillation.job.event"] = "distillation.job.event"
+    id: str
+    number: int
+    type: str
+    message: str
+    created_at: datetime
+    data: dict[str, JsonValue]
+
+
+class MetricPoint(BaseModel):
+    """One value of one series."""
+
+    name: str
+    step: int
+    value: float
+    created_at: datetime
+
+
+class ValidatedSpec(BaseModel):
+    """What `validate_only` answers: the spec as it would run."""
+
+    object: Literal["distillation.job.validation"] = "distillation.job.validation"
+    resolved_spec: dict[str, JsonValue]
+    warnings: list[str]

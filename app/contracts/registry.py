@@ -1,0 +1,62 @@
+"""Uploaded files, registered models and lists of things, as a client sees them."""
+
+from datetime import datetime
+from typing import Generic, Literal, TypeVar
+
+from pydantic import BaseModel, JsonValue
+
+from app.contracts.job import FileEntry
+
+Item = TypeVar("Item", bound=BaseModel)
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list, newest first unless its route says otherwise."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class File(BaseModel):
+    """An uploaded file."""
+
+    object: Literal["file"] = "file"
+    id: str
+    filename: str
+    purpose: str
+    bytes: int
+    sha256: str
+    media_type: str
+    created_at: datetime
+
+
+class Model(BaseModel):
+    """A teacher or student that a job has made."""
+
+    object: Literal["model"] = "model"
+    id: str
+    name: str | None
+    role: Literal["teacher", "student"]
+    job_id: str
+    architecture: dict[str, JsonValue]
+    num_parameters: int
+    test_accuracy: float
+    files: list[FileEntry]
+    created_at: datetime
+
+
+class ApiKey(BaseModel):
+    """A key, without its secret."""
+
+    object: Literal["api_key"] = "api_key"
+    id: str
+    name: str
+    project_id: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None

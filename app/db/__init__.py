@@ -1,0 +1,1 @@
+"""The tables, the only place a job changes state, and sessions."""

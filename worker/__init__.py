@@ -1,0 +1,1 @@
+"""Everything that runs beside the GPU: Celery's entry point, the supervisor, the engine."""

@@ -1,0 +1,94 @@
+"""The data of a run: what a format reads, and what the stages after `prepare` see.
+
+Shapes: N = examples, C = channels, H, W = height and width in pixels, F = features of a table.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, Field
+
+Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+
+class Column(BaseModel):
+    """How one column of a table became inputs."""
+
+    name: str
+    categories: list[str] | None = Field(
+        None, description="One input each, 1 where the row has it; none for a column of numbers."
+    )
+
+
+class InputDescription(BaseModel):
+    """What a model takes and answers; stored in every model's config.json.
+
+    A model standardises its raw inputs itself: pixels from 0 to 255, or a table's numbers.
+    """
+
+    kind: Literal["image", "table"]
+    shape: list[int] = Field(description="[C, H, W] of an image, [F] of a table.")
+    mean: list[float] = Field(description="Of the train part: one a channel, or one a feature.")
+    std: list[float] = Field(description="As `mean`; never 0.")
+    class_names: list[str]
+    columns: list[Column] | None = Field(None, description="Of a table, in order.")
+
+
+@dataclass(frozen=True)
+class RawData:
+    """What a format reads from its source."""
+
+    inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    """Images: uint8 (N, C, H, W). Tables: float32 (N, F), finite. May be memory-mapped."""
+    labels: npt.NDArray[np.int64]
+    """(N,), indices into ``class_names``."""
+    class_names: list[str]
+    test: npt.NDArray[np.bool_] | None = None
+    """(N,), true where the data itself says that an example is for testing."""
+    columns: list[Column] | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Prepared data, memory-mapped from the workspace. An example's id is its row."""
+
+    inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    ids: dict[Part, npt.NDArray[np.int64]]
+    """The example ids of each part, ascending; validation may be empty."""
+    description: InputDescription
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.description.class_names)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Open what the `prepare` stage wrote into ``folder``."""
+        return cls(
+            inputs=np.load(folder / "inputs.npy", mmap_mode="r", allow_pickle=False),
+            labels=np.load(folder / "labels.npy", allow_pickle=False),
+            ids={part: np.load(folder / f"{part}.npy", allow_pickle=False) for part in PARTS},
+            description=InputDescription.model_validate(
+                json.loads((folder / "description.json").read_text())
+            ),
+        )
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / "inputs.npy", self.inputs, allow_pickle=False)
+        np.save(folder / "labels.npy", self.labels, allow_pickle=False)
+        for part, ids in self.ids.items():
+            np.save(folder / f"{part}.npy", ids, allow_pickle=False)
+        (folder / "description.json").write_text(self.description.model_dump_json(indent=2))
+
+    def batches(self, part: Part, batch_size: int) -> Iterator[npt.NDArray[np.int64]]:
+        """Yield the ids of a part in ascending order, ``batch_size`` at a time."""
+        ids = self.ids[part]
+        for start in range(0, len(ids), batch_size):
+            yield ids[start : start + batch_size]

@@ -1,0 +1,1 @@
+"""One file a loss; the name in the spec is the name of the file."""

@@ -1,0 +1,25 @@
+"""What a loss sees of a model on one batch.
+
+Shapes: B = batch, C = classes.
+"""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Signals:
+    """A model's outputs on one batch, live or from the knowledge cache."""
+
+    logits_BC: Tensor
+    features: dict[str, Tensor] = field(default_factory=dict)
+    """By module path; each is B x anything, as the layer gave it."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the data says of the same examples."""
+
+    ids_B: Tensor
+    labels_B: Tensor

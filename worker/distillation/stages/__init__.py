@@ -1,0 +1,1 @@
+"""The stages of a job, in order: each has ``run(run: Run) -> None`` and leaves its output in the workspace."""

@@ -1,0 +1,50 @@
+"""The folder of one run: what goes in, what each stage leaves, what comes out.
+
+``inputs/<file id>`` and ``inputs/<model id>/`` are put there before the run. Each stage writes its
+output into a temporary folder that takes its name when whole, so a folder that exists is finished.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class Workspace:
+    """The layout of one run's folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def input(self, identifier: str) -> Path:
+        """Return where an uploaded file, or a registered model's folder, lies."""
+        return self.root / "inputs" / identifier
+
+    def stage(self, name: str) -> Path:
+        """Return a stage's finished output: `prepared`, `teacher`, `knowledge`, `outputs`, ..."""
+        return self.root / name
+
+    def is_finished(self, name: str) -> bool:
+        return self.stage(name).is_dir()
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Give a temporary folder that becomes the stage's output if the block does not raise."""
+        temporary = self.root / f"{name}.partial"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        yield temporary
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
+        temporary.rename(self.stage(name))
+        _sync(self.root)
+
+
+def _sync(path: Path) -> None:
+    """Make a file or folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
