@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 
 from app.contracts.strict import FileId, Strict
 
+MOST_HELD_OUT = 0.95
+
 
 class Split(Strict):
     """How examples are divided, evenly over the classes, by a seed.
@@ -31,9 +33,11 @@ class Split(Strict):
 
     @model_validator(mode="after")
     def _leaves_examples_to_train_on(self) -> Self:
-        if self.validation + self.test > 0.95:
-            msg = "validation + test must leave at least 0.05 of the examples to train on"
-            raise ValueError(msg)
+        if self.validation + self.test > MOST_HELD_OUT:
+            raise ValueError(
+                f"validation + test is {self.validation + self.test:g}; it may be at most "
+                f"{MOST_HELD_OUT}, to leave examples to train on"
+            )
         return self
 
 

@@ -60,7 +60,7 @@ class JobSpec(Strict):
     export: list[ExportFormat] = Field(default=["safetensors", "onnx"], min_length=1, max_length=8)
     resources: Resources = Resources()
     priority: int = Field(0, ge=-100, le=100, description="Higher is claimed first.")
-    metadata: Metadata = {}
+    metadata: Metadata = Field(default={})
 
 
 class Status(StrEnum):

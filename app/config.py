@@ -1,0 +1,46 @@
+"""Settings: the only reader of the environment (``STILLHOUSE_*``)."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DATA_FOLDER = Path("stillhouse-data")
+
+
+class Settings(BaseSettings):
+    """What an operator may set; each as ``STILLHOUSE_`` and its name in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix="STILLHOUSE_", frozen=True)
+
+    database_url: str = Field(
+        f"sqlite:///{DATA_FOLDER}/stillhouse.db",
+        description="`sqlite:///PATH` or `postgresql+psycopg://USER:PASSWORD@HOST/NAME`.",
+    )
+    broker_url: str = Field(
+        "redis://127.0.0.1:6379/0",
+        description="Redis or Valkey, with `maxmemory-policy noeviction`.",
+    )
+    storage_url: str = Field(
+        str(DATA_FOLDER / "blobs"),
+        description="A folder, or `s3://BUCKET/PREFIX` with the usual `AWS_*` variables.",
+    )
+    pepper_file: Path = Field(
+        DATA_FOLDER / "pepper",
+        description="A secret that API keys are stored under; made when it does not exist. "
+        "The same on every machine that runs the API.",
+    )
+    work_folder: Path = Field(
+        DATA_FOLDER / "work", description="Where a worker keeps the folders of its attempts."
+    )
+    lease_seconds: float = Field(
+        60, gt=0, description="How long a worker may be silent before its job is taken back."
+    )
+    renew_seconds: float = Field(10, gt=0, description="How often a worker renews its lease.")
+    reap_seconds: float = Field(5, gt=0, description="How often the reconciler looks around.")
+    terminate_seconds: float = Field(
+        30, gt=0, description="How long a cancelled trainer may take to end before it is killed."
+    )
+    backoff_seconds: float = Field(
+        10, ge=0, description="Wait before the second attempt; doubles with each further one."
+    )

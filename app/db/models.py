@@ -1,0 +1,253 @@
+"""The tables. A job's row changes only through ``lifecycle.py``."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from app.contracts.job import DesiredStatus, Status
+
+FINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+"""Statuses that a job never leaves."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A moment, always with its time zone in Python, whatever the database keeps."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+
+
+def _one_of(column: str, values: list[str]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Table(DeclarativeBase):
+    """What all tables share: names for constraints, so that migrations can find them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 (SQLAlchemy declares it so)
+
+
+class Project(Table):
+    """Whose jobs, files, models and keys; nothing is seen across projects."""
+
+    __tablename__ = "projects"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200), unique=True)
+    created_at: Mapped[datetime]
+
+
+class ApiKey(Table):
+    """A key, kept as a keyed hash; the secret itself is shown once and nowhere stored."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), index=True)
+    name: Mapped[str] = mapped_column(String(200))
+    digest: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[Any]]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class File(Table):
+    """An uploaded file; its bytes are the blob of its digest."""
+
+    __tablename__ = "files"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    filename: Mapped[str] = mapped_column(String(255))
+    purpose: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    media_type: Mapped[str] = mapped_column(String(128))
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "project_id", "id"),)
+
+
+class Job(Table):
+    """A job and all that is known of it now."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    name: Mapped[str | None] = mapped_column(String(200))
+    spec: Mapped[dict[str, Any]]
+    resolved_spec: Mapped[dict[str, Any]]
+    # `metadata` is SQLAlchemy's own name on a table class.
+    labels: Mapped[dict[str, Any]] = mapped_column("metadata")
+    priority: Mapped[int] = mapped_column(Integer)
+    gpus: Mapped[int | None] = mapped_column(Integer)
+
+    status: Mapped[Status] = mapped_column(String(16))
+    desired_status: Mapped[DesiredStatus] = mapped_column(String(16))
+    kill_requested: Mapped[bool] = mapped_column(default=False)
+    version: Mapped[int] = mapped_column(Integer)
+    num_events: Mapped[int] = mapped_column(Integer)
+
+    fence: Mapped[int] = mapped_column(BigInteger)
+    lease_until: Mapped[datetime | None]
+    worker_id: Mapped[str | None] = mapped_column(String(64))
+    not_before: Mapped[datetime]
+    attempt: Mapped[int] = mapped_column(Integer)
+    num_failures: Mapped[int] = mapped_column(Integer)
+    num_losses: Mapped[int] = mapped_column(Integer)
+    max_attempts: Mapped[int] = mapped_column(Integer)
+
+    created_at: Mapped[datetime]
+    queued_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+    phase: Mapped[str | None] = mapped_column(String(32))
+    phases: Mapped[list[Any]]
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    latest_metrics: Mapped[dict[str, Any]]
+    warnings: Mapped[list[Any]]
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+
+    __table_args__ = (
+        CheckConstraint(_one_of("status", list(Status)), "status"),
+        CheckConstraint(_one_of("desired_status", list(DesiredStatus)), "desired_status"),
+        CheckConstraint("(status = 'running') = (lease_until IS NOT NULL)", "lease"),
+        CheckConstraint("(status = 'running') = (worker_id IS NOT NULL)", "holder"),
+        CheckConstraint(
+            f"({_one_of('status', list(FINAL))}) = (finished_at IS NOT NULL)", "finished"
+        ),
+        CheckConstraint("(status = 'succeeded') = (result IS NOT NULL)", "result"),
+        CheckConstraint("(status = 'failed') = (error IS NOT NULL)", "error"),
+        CheckConstraint("status <> 'succeeded' OR desired_status <> 'cancelled'", "not_cancelled"),
+        CheckConstraint("fence >= attempt AND attempt >= 0 AND version >= 1", "counters"),
+        Index(None, "project_id", "id"),
+        Index(None, "status", "priority", "queued_at", "id"),
+        Index(None, "status", "lease_until"),
+    )
+
+
+class JobEvent(Table):
+    """One change of a job, written in the transaction that makes it."""
+
+    __tablename__ = "job_events"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    fence: Mapped[int] = mapped_column(BigInteger)
+    type: Mapped[str] = mapped_column(String(64))
+    message: Mapped[str] = mapped_column(Text)
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class JobMetric(Table):
+    """One value of one series, measured by one attempt."""
+
+    __tablename__ = "job_metrics"
+
+    id: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    fence: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str] = mapped_column(String(200))
+    step: Mapped[int] = mapped_column(BigInteger)
+    value: Mapped[float]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (Index(None, "job_id", "fence", "name", "step"),)
+
+
+class JobLog(Table):
+    """A piece of what a trainer printed, in the order of ``number`` from 1."""
+
+    __tablename__ = "job_logs"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    fence: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    number: Mapped[int] = mapped_column(Integer, primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+
+
+class JobFile(Table):
+    """A file that a job has delivered."""
+
+    __tablename__ = "job_files"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(String(255), primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    media_type: Mapped[str] = mapped_column(String(128))
+
+
+class Model(Table):
+    """A teacher or student that a job has made; its files are the job's under ``folder``."""
+
+    __tablename__ = "models"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    role: Mapped[str] = mapped_column(String(16))
+    folder: Mapped[str] = mapped_column(String(64))
+    architecture: Mapped[dict[str, Any]]
+    num_parameters: Mapped[int] = mapped_column(BigInteger)
+    test_accuracy: Mapped[float]
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("job_id", "role"),
+        CheckConstraint(_one_of("role", ["teacher", "student"]), "role"),
+        Index(None, "project_id", "id"),
+    )
+
+
+class Worker(Table):
+    """A worker process that has lately said it is there."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    hostname: Mapped[str] = mapped_column(String(255))
+    gpus: Mapped[int] = mapped_column(Integer)
+    started_at: Mapped[datetime]
+    seen_at: Mapped[datetime] = mapped_column(index=True)

@@ -1,0 +1,86 @@
+"""Sessions: short transactions on SQLite or PostgreSQL, and the database's own clock."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
+
+BUSY_SECONDS = 30
+READ_ONLY = "stillhouse_read_only"
+
+
+class Database:
+    """A place where transactions run; safe to share between threads, not over a fork."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = _create_engine(url)
+        self.is_sqlite = self.engine.dialect.name == "sqlite"
+        # Threads that wait here do not poll for SQLite's one write lock.
+        self._one_writer: AbstractContextManager[object] = (
+            threading.Lock() if self.is_sqlite else nullcontext()
+        )
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Run one transaction that changes nothing."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            session.connection(execution_options={READ_ONLY: True})
+            yield session
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """Run one transaction; committed when the block ends, undone when it raises."""
+        with (
+            self._one_writer,
+            Session(self.engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
+            yield session
+
+    def ping(self) -> None:
+        """Raise SQLAlchemy's ``DBAPIError`` unless the database answers."""
+        with self.engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def database_now(session: Session) -> datetime:
+    """Return the database's clock: the only one that leases and waits go by."""
+    if session.get_bind().dialect.name == "sqlite":
+        now = session.scalar(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"))
+        return datetime.fromisoformat(str(now)).replace(tzinfo=UTC)
+    moment = session.scalar(select(func.clock_timestamp()))
+    assert isinstance(moment, datetime)  # noqa: S101 (for the type checker)
+    return moment.astimezone(UTC)
+
+
+def _create_engine(url: str) -> Engine:
+    if make_url(url).get_backend_name() != "sqlite":
+        return create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=30)
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    assert isinstance(connection, sqlite3.Connection)  # noqa: S101 (for the type checker)
+    # Python's driver would otherwise begin transactions itself, and not at the beginning.
+    connection.isolation_level = None
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A deferred transaction that turns to writing fails at once, whatever the busy timeout.
+    read_only = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

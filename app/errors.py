@@ -1,0 +1,100 @@
+"""What a client can cause, each with its HTTP status."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a payload."""
+
+    pointer: str
+    """JSON pointer (RFC 6901) into the payload."""
+    code: str
+    message: str
+    """What was given, what is expected, and the nearest valid name."""
+
+
+class ServiceError(Exception):
+    """A request that cannot be served; ``status`` is HTTP's, ``code`` is for programs."""
+
+    status = 500
+    code = "internal_error"
+    title = "Something went wrong"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class InvalidPayload(ServiceError):
+    """The payload was understood and cannot work."""
+
+    status = 422
+    code = "invalid_payload"
+    title = "The payload is not valid"
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__(problems[0].message, param=problems[0].pointer)
+        self.problems = problems
+
+
+class BadRequest(ServiceError):
+    """A header or query parameter makes no sense."""
+
+    status = 400
+    code = "bad_request"
+    title = "The request is not valid"
+
+
+class Unauthorized(ServiceError):
+    status = 401
+    code = "invalid_api_key"
+    title = "A valid API key is needed"
+
+
+class Forbidden(ServiceError):
+    status = 403
+    code = "missing_scope"
+    title = "The API key may not do this"
+
+
+class NotFound(ServiceError):
+    """No such thing, or it is another project's."""
+
+    status = 404
+    code = "not_found"
+    title = "Not found"
+
+
+class Conflict(ServiceError):
+    """The thing is in a state that forbids what was asked."""
+
+    status = 409
+    code = "wrong_state"
+    title = "The state does not allow this"
+
+
+class TooLarge(ServiceError):
+    status = 413
+    code = "too_large"
+    title = "The payload is too large"
+
+
+class RangeNotSatisfiable(ServiceError):
+    """The asked bytes lie outside the file; ``size`` is the file's."""
+
+    status = 416
+    code = "range_not_satisfiable"
+    title = "The file has no such bytes"
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+class Unavailable(ServiceError):
+    """A part of the service does not answer; trying again later helps."""
+
+    status = 503
+    code = "unavailable"
+    title = "The service is not ready"

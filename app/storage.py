@@ -1,0 +1,80 @@
+"""Blobs, content-addressed by sha256, in a local folder or in S3 and its kin."""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import obstore
+from obstore.store import LocalStore, ObjectStore, S3Store
+
+CHUNK_BYTES = 4 * 1024 * 1024
+PRESIGNED_FOR = timedelta(minutes=15)
+
+
+class Storage:
+    """Where blobs are kept; a blob never changes, so writing it again is harmless."""
+
+    def __init__(self, url: str) -> None:
+        """Open ``url``: a folder, made when it does not exist, or ``s3://BUCKET/PREFIX``."""
+        self._store: ObjectStore
+        if url.startswith("s3://"):
+            self._store = S3Store.from_url(url, client_options={"allow_http": True})
+        else:
+            self._store = LocalStore(prefix=Path(url).absolute(), mkdir=True)
+
+    def put(self, path: Path) -> str:
+        """Store a file and return its sha256 in hex."""
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if not self.has(digest):
+            obstore.put(self._store, _key(digest), path)
+        return digest
+
+    def has(self, sha256: str) -> bool:
+        try:
+            obstore.head(self._store, _key(sha256))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
+        """Yield the bytes from ``start`` up to, not including, ``end``.
+
+        Raises:
+            FileNotFoundError: There is no such blob.
+        """
+        for offset in range(start, end, CHUNK_BYTES):
+            chunk = obstore.get_range(
+                self._store, _key(sha256), start=offset, end=min(offset + CHUNK_BYTES, end)
+            )
+            yield bytes(chunk)
+
+    def fetch(self, sha256: str, size: int, target: Path) -> None:
+        """Write a blob of ``size`` bytes to ``target``.
+
+        Raises:
+            FileNotFoundError: There is no such blob.
+            ValueError: The bytes do not have that digest.
+        """
+        digest = hashlib.sha256()
+        with target.open("wb") as file:
+            for chunk in self.read(sha256, 0, size):
+                digest.update(chunk)
+                file.write(chunk)
+        if digest.hexdigest() != sha256:
+            raise ValueError(f"blob {sha256} is damaged: its bytes have {digest.hexdigest()}")
+
+    def presigned_url(self, sha256: str) -> str | None:
+        """Return where a client can read the blob without a key, or None for a local folder."""
+        if isinstance(self._store, S3Store):
+            return obstore.sign(self._store, "GET", _key(sha256), PRESIGNED_FOR)
+        return None
+
+    def ping(self) -> None:
+        """Raise obstore's ``BaseError`` or ``OSError`` unless the storage answers."""
+        next(iter(obstore.list(self._store, prefix="blobs", chunk_size=1)), None)
+
+
+def _key(sha256: str) -> str:
+    return f"blobs/{sha256[:2]}/{sha256}"
