@@ -40,7 +40,8 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def _one_of(column: str, values: list[str]) -> str:
-    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+    quoted = ", ".join(f"'{value}'" for value in values)
+    return f"{column} IN ({quoted})"
 
 
 class Table(DeclarativeBase):

@@ -1,0 +1,13 @@
+"""How Alembic reaches the database; run by ``app/db/schema.py`` with an open connection."""
+
+from alembic import context
+
+from app.db.models import Table
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Table.metadata,
+    render_as_batch=True,  # SQLite changes a table by making a new one
+)
+with context.begin_transaction():
+    context.run_migrations()
