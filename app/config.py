@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     work_folder: Path = Field(
         DATA_FOLDER / "work", description="Where a worker keeps the folders of its attempts."
     )
+    worker_gpus: int = Field(
+        0, ge=0, le=1, description="GPUs of one worker process; `stillhouse worker` sets it."
+    )
     lease_seconds: float = Field(
         60, gt=0, description="How long a worker may be silent before its job is taken back."
     )

@@ -2,6 +2,8 @@
 
 from celery import Celery
 from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
 from structlog import get_logger
 
 from app.contracts.task import CELERY_SETTINGS, DOORBELL, DOORBELL_EXPIRES_SECONDS, QUEUE
@@ -15,6 +17,7 @@ class Queue:
     def __init__(self, broker_url: str) -> None:
         self._celery = Celery("stillhouse", broker=broker_url)
         self._celery.conf.update(CELERY_SETTINGS)
+        self._redis = Redis.from_url(broker_url, socket_connect_timeout=2, socket_timeout=2)
 
     def ring(self, job_id: str) -> bool:
         """Ring for a job that is already committed; return whether the queue took it.
@@ -30,10 +33,17 @@ class Queue:
             return False
         return True
 
+    def is_empty(self) -> bool:
+        """Return whether no doorbell waits; also when the queue does not answer."""
+        try:
+            return self._redis.llen(QUEUE) == 0
+        except RedisError:
+            return True
+
     def ping(self) -> None:
-        """Raise kombu's ``OperationalError`` or ``OSError`` unless the queue answers."""
-        with self._celery.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, timeout=2)
+        """Raise ``RedisError`` unless the queue answers."""
+        self._redis.ping()
 
     def close(self) -> None:
         self._celery.close()
+        self._redis.close()

@@ -157,19 +157,20 @@ def confirm_cancelled(session: Session, job: Job, by: Actor) -> None:
     )
 
 
-def retry(session: Session, job: Job, error: JobError, by: Actor, backoff_seconds: float) -> Status:
-    """Queue a running job again after a charged failure, or end it when attempts are spent."""
+def retry(session: Session, job: Job, error: JobError, backoff_seconds: float) -> None:
+    """Queue a held job again after a charged failure, or fail it when its attempts are spent."""
     failures = job.num_failures + 1
-    if job.desired_status == DesiredStatus.CANCELLED:
-        confirm_cancelled(session, job, by)
-        return Status.CANCELLED
     if failures >= job.max_attempts:
-        fail(session, job, error, by)
-        return Status.FAILED
+        fail(session, job, error, Actor.HOLDER)
+        return
     wait = min(backoff_seconds * 2 ** (failures - 1), LONGEST_BACKOFF_SECONDS)
     message = f"{error.message} Next attempt in {wait:g} s."
-    _requeue(session, job, by, message, wait, num_failures=failures)
-    return Status.QUEUED
+    _requeue(session, job, Actor.HOLDER, message, wait, num_failures=failures)
+
+
+def give_back(session: Session, job: Job) -> None:
+    """Queue a held job again because its worker is going; nothing is charged."""
+    _requeue(session, job, Actor.HOLDER, "The worker was stopped; the job waits for another.", 0)
 
 
 def take_back(session: Session, job: Job) -> Status:

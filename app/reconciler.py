@@ -1,0 +1,123 @@
+"""What time must do, with the queue up or down: take back lost jobs and ring for waiting ones.
+
+Any number may run; each change is a guarded transition, so two of them cannot do one thing twice.
+"""
+
+import signal
+import threading
+import time
+
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+from structlog import get_logger
+
+from app.config import Settings
+from app.contracts.job import DesiredStatus, Status
+from app.db import verbs
+from app.db.models import Job
+from app.db.session import Database, database_now
+from app.queue import Queue
+
+log = get_logger(__name__)
+
+MOST_DOORBELLS = 100
+
+
+class Reconciler:
+    """Looks around once per ``tick``."""
+
+    def __init__(self, database: Database, queue: Queue, settings: Settings) -> None:
+        self._database = database
+        self._queue = queue
+        self._lease_seconds = settings.lease_seconds
+        self._last_contact: float | None = None
+        self._in_contact_since = 0.0
+
+    def tick(self) -> None:
+        """Do what is due; a database that is away is only noted."""
+        try:
+            self._reap()
+            self._ring()
+        except DBAPIError as error:
+            self._last_contact = None
+            log.warning("database_away", reason=str(error.orig))
+        else:
+            self._note_contact()
+
+    def _note_contact(self) -> None:
+        now = time.monotonic()
+        if self._last_contact is None or now - self._last_contact > self._lease_seconds:
+            self._in_contact_since = now
+        self._last_contact = now
+
+    def _may_reap(self) -> bool:
+        """Tell whether workers have had a whole lease to renew since the database came back.
+
+        Otherwise an outage of the database, or a reconciler that was stopped for a while, would
+        take every job from its healthy worker at once.
+        """
+        now = time.monotonic()
+        if self._last_contact is None or now - self._last_contact > self._lease_seconds:
+            return False
+        return now - self._in_contact_since >= self._lease_seconds
+
+    def _reap(self) -> None:
+        if not self._may_reap():
+            self._database.ping()
+            return
+        with self._database.read() as session:
+            lost = _lost_jobs(session)
+        for job_id in lost:
+            with self._database.write() as session:
+                job = verbs.lock(session, job_id)
+                if job.lease_until is not None and job.lease_until < database_now(session):
+                    status = verbs.take_back(session, job)
+                    log.warning("job_taken_back", job_id=job_id, fence=job.fence, status=status)
+
+    def _ring(self) -> None:
+        with self._database.read() as session:
+            waiting = _waiting_jobs(session)
+        # Doorbells that still lie in the queue will wake the workers that come for them.
+        if waiting and self._queue.is_empty():
+            for job_id in waiting:
+                if not self._queue.ring(job_id):
+                    break
+
+
+def run(settings: Settings) -> None:
+    """Look around until SIGTERM or SIGINT."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    database = Database(settings.database_url)
+    queue = Queue(settings.broker_url)
+    reconciler = Reconciler(database, queue, settings)
+    log.info("reconciler_started", lease_seconds=settings.lease_seconds)
+    while not stop.wait(settings.reap_seconds):
+        reconciler.tick()
+    queue.close()
+    database.close()
+
+
+def _lost_jobs(session: Session) -> list[str]:
+    now = database_now(session)
+    return list(
+        session.scalars(select(Job.id).where(Job.status == Status.RUNNING, Job.lease_until < now))
+    )
+
+
+def _waiting_jobs(session: Session) -> list[str]:
+    now = database_now(session)
+    return list(
+        session.scalars(
+            select(Job.id)
+            .where(
+                Job.status == Status.QUEUED,
+                Job.desired_status == DesiredStatus.RUNNING,
+                Job.not_before <= now,
+            )
+            .order_by(Job.priority.desc(), Job.queued_at, Job.id)
+            .limit(MOST_DOORBELLS)
+        )
+    )

@@ -1,0 +1,144 @@
+"""Turns what a trainer says and prints into rows of its job."""
+
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from app.contracts.job import Phase, PhaseRecord, Progress
+from app.contracts.message import (
+    AnyMessage,
+    MetricsMeasured,
+    PhaseFinished,
+    PhaseStarted,
+    ProgressMade,
+    Warned,
+)
+from app.db import verbs
+from app.db.lifecycle import Event
+from app.db.models import Job, JobLog, JobMetric
+from app.db.session import database_now
+
+PIECE_BYTES = 64 * 1024
+LIMIT_BYTES = 1024 * 1024
+"""Of the log that the database keeps of one attempt."""
+
+
+class Output:
+    """Follows the file that a trainer prints to, in pieces that end with a line."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+        self._number = 0
+
+    def next_piece(self) -> bytes:
+        """Return what has come since the last piece taken, at most a limited amount."""
+        if not self._path.exists() or self._offset >= LIMIT_BYTES:
+            return b""
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            piece = file.read(PIECE_BYTES)
+        return piece[: piece.rfind(b"\n") + 1] or piece
+
+    def write(self, session: Session, job: Job, piece: bytes) -> None:
+        """Add a piece to a held job; ``taken`` follows once that is committed."""
+        session.add(
+            JobLog(
+                job_id=job.id,
+                fence=job.fence,
+                number=self._number + 1,
+                text=piece.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
+                created_at=database_now(session),
+            )
+        )
+
+    def taken(self, piece: bytes) -> None:
+        self._offset += len(piece)
+        self._number += 1
+
+
+def write_messages(session: Session, job: Job, messages: list[AnyMessage]) -> None:
+    """Write a held job's events, phases, warnings and metrics, in the order they were said."""
+    now = database_now(session)
+    for message in messages:
+        match message:
+            case PhaseStarted():
+                _start_phase(session, job, message, now)
+            case PhaseFinished():
+                _finish_phase(session, job, message, now)
+            case Warned():
+                event = Event("job.warning", message.message)
+                verbs.record(session, job, event, warnings=[*job.warnings, message.message])
+            case MetricsMeasured():
+                session.add_all(
+                    JobMetric(
+                        job_id=job.id,
+                        fence=job.fence,
+                        name=name,
+                        step=message.step,
+                        value=value,
+                        created_at=now,
+                    )
+                    for name, value in message.values.items()
+                )
+
+
+def latest_progress(messages: list[AnyMessage]) -> Progress | None:
+    """Return the last progress among the messages, if it is of the last phase among them."""
+    for message in reversed(messages):
+        match message:
+            case ProgressMade():
+                return message.progress
+            case PhaseStarted():
+                return Progress(phase=message.phase)
+    return None
+
+
+def latest_metrics(messages: list[AnyMessage]) -> dict[str, float]:
+    """Return the last value of each series among the messages."""
+    latest: dict[str, float] = {}
+    for message in messages:
+        if isinstance(message, MetricsMeasured):
+            latest.update(message.values)
+    return latest
+
+
+def _start_phase(session: Session, job: Job, message: PhaseStarted, now: datetime) -> None:
+    phase = PhaseRecord(name=message.phase, status="running", started_at=now)
+    verbs.record(
+        session,
+        job,
+        Event(
+            "job.phase_started", f"{_spoken(message.phase)} has begun.", {"phase": message.phase}
+        ),
+        phase=message.phase,
+        phases=[*job.phases, phase.model_dump(mode="json")],
+    )
+
+
+def _finish_phase(session: Session, job: Job, message: PhaseFinished, now: datetime) -> None:
+    phases = [PhaseRecord.model_validate(phase) for phase in job.phases]
+    done = [
+        phase.model_copy(
+            update={"status": "skipped" if message.skipped else "succeeded", "finished_at": now}
+        )
+        if phase.name == message.phase
+        else phase
+        for phase in phases
+    ]
+    outcome = message.summary or ("skipped" if message.skipped else "done")
+    verbs.record(
+        session,
+        job,
+        Event(
+            "job.phase_finished",
+            f"{_spoken(message.phase)}: {outcome}",
+            {"phase": message.phase, "skipped": message.skipped},
+        ),
+        phases=[phase.model_dump(mode="json") for phase in done],
+    )
+
+
+def _spoken(phase: Phase) -> str:
+    return phase.replace("_", " ").capitalize()

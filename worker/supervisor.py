@@ -1,0 +1,178 @@
+"""One attempt at a job: claim, start the trainer, relay its messages, deliver, and end it well."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.orm import Session
+from structlog import get_logger
+
+from app.config import Settings
+from app.contracts.job import DesiredStatus, JobError, JobSpec
+from app.contracts.message import Failed, Finished, PhaseStarted
+from app.contracts.report import Report
+from app.db import verbs
+from app.db.lifecycle import Actor
+from app.db.models import Job, JobFile
+from app.db.session import Database
+from app.storage import Storage
+from worker.delivery import InputMissing, add_results, fetch_inputs, store_outputs
+from worker.ending import Ending, Verdict, input_missing, worker_failure
+from worker.launcher import Trainer
+from worker.lease import LONGEST_OUTAGE_SECONDS, Claim, Lease, Wish
+
+log = get_logger(__name__)
+
+LOOK_SECONDS = 0.2
+"""How often a quiet trainer and the client's wishes are looked at."""
+
+LastWrite = Callable[[Session, Job], object]
+
+
+class Supervisor:
+    """Runs jobs one after another for one worker."""
+
+    def __init__(
+        self, settings: Settings, worker_id: str, gpus: int, draining: Callable[[], bool]
+    ) -> None:
+        """``gpus`` is how many this worker has; ``draining`` says that it should take no more."""
+        self._settings = settings
+        self._database = Database(settings.database_url)
+        self._storage = Storage(settings.storage_url)
+        self._worker_id = worker_id
+        self._gpus = gpus
+        self._draining = draining
+
+    def run_all(self) -> None:
+        """Run jobs until none waits, or until the worker is to go."""
+        while not self._draining() and self.run_next():
+            pass
+
+    def run_next(self) -> bool:
+        """Claim a job and see one attempt at it through; return whether there was one."""
+        with self._database.write() as session:
+            lease_seconds = self._settings.lease_seconds
+            job = verbs.claim(session, self._worker_id, self._gpus, lease_seconds)
+        if job is None:
+            return False
+        bound = log.bind(job_id=job.id, fence=job.fence, attempt=job.attempt)
+        bound.info("attempt_begins")
+        folder = self._settings.work_folder.absolute() / job.id / str(job.fence)
+        try:
+            self._attempt(job, folder)
+        except verbs.FenceLost as lost:
+            bound.warning("fence_lost", reason=str(lost))
+        except Exception as error:  # noqa: BLE001 (the one place that answers for what nobody foresaw)
+            bound.exception("attempt_broke")
+            self._commit(job, self._retry(worker_failure(error)))
+        finally:
+            shutil.rmtree(folder.parent, ignore_errors=True)
+        bound.info("attempt_ends")
+        return True
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _attempt(self, job: Job, folder: Path) -> None:
+        # What an attempt that was killed on this machine has left behind.
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        folder.mkdir(parents=True)
+        spec = JobSpec.model_validate(job.resolved_spec)
+        (folder / "spec.json").write_text(spec.model_dump_json(indent=2))
+        claim = Claim(job.id, job.fence)
+        with Lease(self._database, claim, self._settings, folder / "trainer.log") as lease:
+            try:
+                fetch_inputs(self._database, self._storage, job.project_id, spec, folder)
+            except InputMissing as missing:
+                last_write = self._fail(input_missing(missing))
+            else:
+                last_write = self._last_write(self._train(spec, folder, lease), folder)
+        if lease.wish is Wish.ABANDON:
+            raise verbs.FenceLost("the lease could not be kept")
+        self._commit(job, last_write)
+
+    def _train(self, spec: JobSpec, folder: Path, lease: Lease) -> Ending:
+        """Run the trainer to its end, passing on what it says and what the client wants."""
+        ending = Ending()
+        deadline = time.monotonic() + spec.resources.max_runtime_seconds
+        trainer = Trainer.start(folder, use_gpu=self._gpus > 0 and spec.resources.gpus != 0)
+        try:
+            while ending.exit_code is None:
+                # Asked before the messages are read, so that the last of them are not missed.
+                ending.exit_code = trainer.exit_code()
+                _relay(trainer, ending, lease)
+                ending.overdue |= time.monotonic() > deadline
+                ending.drained |= self._draining()
+                self._obey(trainer, lease.wish, ending)
+        finally:
+            trainer.end()
+        return ending
+
+    def _obey(self, trainer: Trainer, wish: Wish, ending: Ending) -> None:
+        if wish in {Wish.KILL, Wish.ABANDON}:
+            trainer.kill()
+        elif wish is Wish.STOP or ending.overdue or ending.drained:
+            trainer.stop(self._settings.terminate_seconds)
+
+    def _last_write(self, ending: Ending, folder: Path) -> LastWrite:
+        """Return what ends the attempt in the database; a student's files are stored before."""
+        match ending.verdict:
+            case Verdict.DELIVER:
+                assert ending.report is not None  # noqa: S101 (what the verdict says)
+                files = store_outputs(self._storage, folder / "outputs")
+                return self._succeed(files, ending.report)
+            case Verdict.FAIL:
+                return self._fail(ending.explain())
+            case Verdict.GIVE_BACK:
+                return verbs.give_back
+            case Verdict.RETRY:
+                return self._retry(ending.explain())
+
+    def _succeed(self, files: list[JobFile], report: Report) -> LastWrite:
+        def write(session: Session, job: Job) -> None:
+            add_results(session, job, files, report)
+            verbs.succeed(session, job, report)
+
+        return write
+
+    def _fail(self, error: JobError) -> LastWrite:
+        return lambda session, job: verbs.fail(session, job, error, Actor.HOLDER)
+
+    def _retry(self, error: JobError) -> LastWrite:
+        backoff_seconds = self._settings.backoff_seconds
+        return lambda session, job: verbs.retry(session, job, error, backoff_seconds)
+
+    def _commit(self, job: Job, last_write: LastWrite) -> None:
+        """Write the attempt's end under its fence, waiting for a database that is away."""
+        give_up = time.monotonic() + LONGEST_OUTAGE_SECONDS
+        while True:
+            try:
+                with self._database.write() as session:
+                    held = verbs.hold(session, job.id, job.fence)
+                    if held.desired_status == DesiredStatus.CANCELLED:
+                        verbs.confirm_cancelled(session, held, Actor.HOLDER)
+                    else:
+                        last_write(session, held)
+            except (OperationalError, InterfaceError) as error:
+                if time.monotonic() > give_up:
+                    raise
+                log.warning("database_away", job_id=job.id, reason=str(error.orig))
+                time.sleep(self._settings.renew_seconds)
+            else:
+                return
+
+
+def _relay(trainer: Trainer, ending: Ending, lease: Lease) -> None:
+    for message in trainer.messages(LOOK_SECONDS):
+        match message:
+            case Failed():
+                ending.error = message.error
+            case Finished():
+                ending.report = message.report
+            case PhaseStarted():
+                ending.phase = message.phase
+                lease.add(message)
+            case _:
+                lease.add(message)
