@@ -60,7 +60,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[ValkeyServer]:
-    with ValkeyServer(host="127.0.0.1", maxmemory_policy="noeviction") as server:
+    with ValkeyServer(host="127.0.0.1", config={"maxmemory-policy": "noeviction"}) as server:
         yield server
 
 

