@@ -1,10 +1,10 @@
-"""How a run ends early: the client's input is at fault, or someone asked it to stop."""
+"""How a run ends early: the client's input is at fault, our export is, or someone stopped it."""
 
 from app.contracts.job import JobError
 
 
-class BadInput(Exception):
-    """The spec or the data cannot work; running again would not help.
+class JobFailure(Exception):
+    """The job cannot succeed; running it again would not help.
 
     ``code`` is for programs (snake_case), the message names what was given and what is expected
     (for a table, the line and column), and ``hint`` says what to do.
@@ -17,6 +17,14 @@ class BadInput(Exception):
 
     def as_error(self) -> JobError:
         return JobError(code=self.code, message=str(self), retryable=False, hint=self.hint)
+
+
+class BadInput(JobFailure):
+    """The spec or the data cannot work."""
+
+
+class BadExport(JobFailure):
+    """An exported file does not answer as the student does: no fault of the client's."""
 
 
 class Stopped(Exception):
