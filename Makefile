@@ -1,0 +1,42 @@
+PYTHON ?= python3
+BIN := .venv/bin
+SERVICE := .venv/.service-installed
+TOOLS := .venv/.tools-installed
+
+.PHONY: help install demo up test check bench-digits
+.DEFAULT_GOAL := help
+
+help:  ## say what each target does
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+
+install: $(TOOLS)  ## make .venv with the service and the tools for working on it
+
+demo: $(SERVICE)  ## distil a small network on real digits, from start to answer
+	$(BIN)/stillhouse demo
+
+up: $(SERVICE)  ## run the service on this machine until Ctrl-C
+	$(BIN)/stillhouse up
+
+test: $(TOOLS)  ## run every test, with real PostgreSQL, Valkey and S3
+	$(BIN)/python -m pytest --cov --cov-report=
+
+check: $(TOOLS)  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench-digits: $(TOOLS)  ## does distilling help? ten seeds on digits, with a bar to clear
+	$(BIN)/python -m benchmarks.digits
+
+# torch comes first and alone, so that what follows takes the build that is there.
+$(SERVICE): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	touch $@
+
+$(TOOLS): $(SERVICE)
+	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
+	touch $@
