@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DATA_FOLDER = Path("stillhouse-data")
@@ -47,3 +47,14 @@ class Settings(BaseSettings):
     backoff_seconds: float = Field(
         10, ge=0, description="Wait before the second attempt; doubles with each further one."
     )
+
+
+class ClientSettings(BaseSettings):
+    """What a user of the command line may set, in the same way."""
+
+    model_config = SettingsConfigDict(env_prefix="STILLHOUSE_", frozen=True)
+
+    url: str | None = Field(
+        None, description="The service that `stillhouse jobs` and its kin talk to."
+    )
+    api_key: SecretStr | None = Field(None, description="The key that they show it.")

@@ -1,0 +1,24 @@
+"""The `stillhouse` command: runs the service, and talks HTTP to it like any client."""
+
+import typer
+
+from app.cli import files, jobs, keys, service
+from app.cli.demo import demo
+
+app = typer.Typer(
+    help="Knowledge distillation as a service that you host yourself.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(demo)
+app.command()(service.up)
+app.command()(service.api)
+app.command()(service.worker)
+app.command()(service.reconciler)
+app.command()(service.migrate)
+app.add_typer(keys.commands, name="keys")
+app.add_typer(jobs.commands, name="jobs")
+app.add_typer(files.file_commands, name="files")
+app.add_typer(files.model_commands, name="models")
+app.command("download")(files.download_files)

@@ -1,0 +1,164 @@
+"""`stillhouse jobs`: post a job, follow it, end it."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from app.cli import options
+from app.cli.client import JOBS, Service, connect, print_json
+from app.cli.progress import JobDisplay, describe, print_outcome
+from app.contracts.job import Job, Status
+from app.contracts.registry import Page
+
+commands = typer.Typer(help="Post jobs, follow them, end them.", no_args_is_help=True)
+console = Console(soft_wrap=True)
+
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id, as `distjob-...`.")]
+
+
+@commands.command()
+def create(
+    spec: Annotated[Path, typer.Argument(metavar="SPEC.json", help="A job spec; - reads stdin.")],
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+    *,
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Check the spec and queue nothing.")
+    ] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the job to its end.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Post a job, or only check its spec."""
+    body = _read(spec)
+    with connect(url, key_file) as service:
+        parameters = {"validate_only": "true"} if validate_only else {}
+        response = service.post(JOBS, body, **parameters)
+        if validate_only:
+            print_json(response)
+            return
+        if not watch:
+            if as_json:
+                print_json(response)
+            else:
+                console.print(Job.model_validate_json(response.content).id, highlight=False)
+            return
+        follow(service, response.json()["id"], as_json=as_json)
+
+
+@commands.command("list")
+def list_jobs(
+    status: Annotated[Status | None, typer.Option(help="Only jobs of this status.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+    *,
+    as_json: options.Json = False,
+) -> None:
+    """List jobs, newest first."""
+    with connect(url, key_file) as service:
+        wanted = {} if status is None else {"status": status.value}
+        response = service.get(JOBS, limit=limit, **wanted)
+    if as_json:
+        print_json(response)
+        return
+    page = Page[Job].model_validate_json(response.content)
+    table = Table(Column("job", min_width=44), "name", "status", "progress", "posted")
+    for job in page.data:
+        doing = "" if job.phase is None else f"{job.phase.value} {describe(job)}"
+        posted = f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        table.add_row(job.id, job.name, job.status.value, doing, posted)
+    console.print(table)
+
+
+@commands.command()
+def get(
+    job_id: JobId,
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+    *,
+    as_json: options.Json = False,
+) -> None:
+    """Show how a job stands."""
+    with connect(url, key_file) as service:
+        response = service.get(f"{JOBS}/{job_id}")
+    if as_json:
+        print_json(response)
+    else:
+        print_outcome(console, Job.model_validate_json(response.content))
+
+
+@commands.command()
+def watch(
+    job_id: JobId,
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+    *,
+    as_json: options.Json = False,
+) -> None:
+    """Follow a job to its end; exit code 1 unless it succeeds."""
+    with connect(url, key_file) as service:
+        follow(service, job_id, as_json=as_json)
+
+
+@commands.command()
+def cancel(
+    job_id: JobId,
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+    *,
+    kill: Annotated[
+        bool, typer.Option("--kill", help="At once, without waiting for the end of a step.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Cancel a job."""
+    with connect(url, key_file) as service:
+        mode = b'{"mode": "kill"}' if kill else b'{"mode": "graceful"}'
+        response = service.post(f"{JOBS}/{job_id}/cancel", mode)
+    if as_json:
+        print_json(response)
+        return
+    job = Job.model_validate_json(response.content)
+    ended = job.status is Status.CANCELLED
+    console.print(f"{job.id} is {'cancelled' if ended else 'being cancelled'}", highlight=False)
+
+
+@commands.command()
+def logs(
+    job_id: JobId,
+    tail: Annotated[int | None, typer.Option(min=1, help="Only the last lines.")] = None,
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+) -> None:
+    """Print what the trainer printed in the latest attempt."""
+    with connect(url, key_file) as service:
+        wanted = {} if tail is None else {"tail": tail}
+        typer.echo(service.get(f"{JOBS}/{job_id}/logs", **wanted).text, nl=False)
+
+
+def follow(service: Service, job_id: str, *, as_json: bool) -> Job:
+    """Show a job until it ends, then its outcome; anything but success is exit code 1."""
+    job = service.job(job_id)
+    with JobDisplay(Console(stderr=as_json, soft_wrap=True)) as display:
+        for job in service.watch(job_id):
+            display.show(job)
+    if as_json:
+        typer.echo(job.model_dump_json(indent=2))
+    else:
+        print_outcome(console, job)
+    if job.status is not Status.SUCCEEDED:
+        raise typer.Exit(1)
+    return job
+
+
+def _read(path: Path) -> bytes:
+    if str(path) == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise typer.BadParameter(f"{path}: {error.strerror}", param_hint="SPEC.json") from None

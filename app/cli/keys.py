@@ -1,0 +1,105 @@
+"""`stillhouse keys`: API keys, straight on the database, for whoever runs the service."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+from rich.console import Console
+from rich.table import Column, Table
+from sqlalchemy import select
+
+from app.config import Settings
+from app.contracts.requests import SCOPES, Scope
+from app.db.models import Project
+from app.db.session import Database
+from app.errors import NotFound
+from app.services import keys
+
+commands = typer.Typer(help="API keys, straight on the database.", no_args_is_help=True)
+console = Console(soft_wrap=True)
+complaints = Console(stderr=True, soft_wrap=True)
+
+MOST_LISTED = 1000
+
+ProjectName = Annotated[str, typer.Option("--project", help="Whose key it is.")]
+
+
+@commands.command()
+def create(
+    name: Annotated[str, typer.Argument(help="What the key is for.")],
+    project: ProjectName = keys.DEFAULT_PROJECT,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What it may do; again for more; all by default.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=1, help="After which it expires.")] = None,
+) -> None:
+    """Make a key and print it, once; a project that is new is made with it."""
+    expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
+    scopes = _scopes(scope)
+    settings = Settings()
+    with _database(settings) as database:
+        _, secret = keys.create_key(
+            database,
+            keys.load_pepper(settings.pepper_file),
+            project=project,
+            name=name,
+            scopes=scopes,
+            expires_at=expires_at,
+        )
+    typer.echo(secret)
+
+
+@commands.command("list")
+def list_keys(project: ProjectName = keys.DEFAULT_PROJECT) -> None:
+    """List a project's keys, without their secrets."""
+    with _database(Settings()) as database:
+        page = keys.list_keys(database, _project_id(database, project), None, MOST_LISTED)
+    table = Table(
+        Column("key", min_width=36), "name", "scopes", "made", "last used", "expires", "revoked"
+    )
+    for key in page.data:
+        times = (key.created_at, key.last_used_at, key.expires_at, key.revoked_at)
+        shown = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in times)
+        table.add_row(key.id, key.name, " ".join(key.scopes), *shown)
+    console.print(table)
+
+
+@commands.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id, as `key-...`.")],
+    project: ProjectName = keys.DEFAULT_PROJECT,
+) -> None:
+    """Make a key useless from now on."""
+    with _database(Settings()) as database:
+        keys.revoke_key(database, _project_id(database, project), key_id)
+    console.print(f"{key_id} is revoked.", highlight=False)
+
+
+def _scopes(names: list[str] | None) -> list[Scope]:
+    try:
+        return TypeAdapter(list[Scope]).validate_python(names or SCOPES)
+    except ValidationError:
+        raise typer.BadParameter(f"a scope is one of: {', '.join(SCOPES)}") from None
+
+
+@contextmanager
+def _database(settings: Settings) -> Iterator[Database]:
+    database = Database(settings.database_url)
+    try:
+        yield database
+    except NotFound as error:
+        complaints.print(str(error), style="red", markup=False)
+        raise typer.Exit(1) from None
+    finally:
+        database.close()
+
+
+def _project_id(database: Database, name: str) -> str:
+    with database.read() as session:
+        found = session.scalar(select(Project.id).where(Project.name == name))
+    if found is None:
+        raise NotFound(f"there is no project {name!r}")
+    return found

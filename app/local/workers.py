@@ -1,0 +1,84 @@
+"""The Celery workers of this machine: one for each GPU, each seeing only its own, or one."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from app.config import Settings
+from app.contracts.task import QUEUE
+from app.local.tree import Command
+
+NVIDIA_SMI_SECONDS = 20
+GPU_LINE = re.compile(r"^GPU \d+: .*\(UUID: (GPU-[^)]+)\)$")
+SLICE_LINE = re.compile(r"^\s+MIG .*\(UUID: (MIG-[^)]+)\)$")
+SPARE_SECONDS = 15.0
+"""For what a worker does after its trainer has ended."""
+
+
+def worker_commands(settings: Settings, logs: Path | None = None) -> list[Command]:
+    """Return a command for each worker that this machine should run."""
+    gpus = find_gpus()
+    if not gpus:
+        return [_command(settings, "worker", {"STILLHOUSE_WORKER_GPUS": "0"}, logs)]
+    return [
+        _command(
+            settings,
+            f"worker-{index}",
+            {"STILLHOUSE_WORKER_GPUS": "1", "CUDA_VISIBLE_DEVICES": gpu},
+            logs,
+        )
+        for index, gpu in enumerate(gpus)
+    ]
+
+
+def find_gpus() -> list[str]:
+    """Return what names each GPU in ``CUDA_VISIBLE_DEVICES``, which is honoured where it is set."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    try:
+        listing = subprocess.run(  # noqa: S603 (the command is ours)
+            [program, "-L"], capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return []
+    present = _parse(listing.stdout) if listing.returncode == 0 else []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if not present or visible is None:
+        return present
+    chosen = [name.strip() for name in visible.split(",")]
+    # CUDA stops reading at the first name that is none, such as -1 or nothing.
+    end = next((i for i, name in enumerate(chosen) if name in {"", "-1"}), len(chosen))
+    return chosen[:end]
+
+
+def _parse(listing: str) -> list[str]:
+    """Read `nvidia-smi -L`; a GPU that is cut into slices is used by its slices."""
+    found: list[str] = []
+    whole: str | None = None
+    for line in listing.splitlines():
+        if gpu := GPU_LINE.match(line):
+            whole = gpu[1]
+            found.append(whole)
+        elif part := SLICE_LINE.match(line):
+            if whole in found:
+                found.remove(whole)
+            found.append(part[1])
+    return found
+
+
+def _command(
+    settings: Settings, name: str, environment: dict[str, str], logs: Path | None
+) -> Command:
+    celery = [sys.executable, "-P", "-m", "celery", "-A", "worker.tasks:celery", "worker"]
+    quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+    return Command(
+        name,
+        [*celery, *quiet, "-Q", QUEUE, "-n", f"{name}@%h", "--loglevel", "INFO"],
+        environment,
+        None if logs is None else logs / f"{name}.log",
+        settings.terminate_seconds + SPARE_SECONDS,
+    )
