@@ -152,8 +152,8 @@ class Job(BaseModel):
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    spec: JobSpec
-    resolved_spec: dict[str, JsonValue]
+    spec: dict[str, JsonValue] = Field(description="As it was sent.")
+    resolved_spec: dict[str, JsonValue] = Field(description="With every default; what runs.")
     result: Report | None
     student_model: str | None
     teacher_model: str | None

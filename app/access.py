@@ -1,0 +1,52 @@
+"""Who is calling, and whether their key may: FastAPI dependencies that every route declares one of."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from app.contracts.requests import Scope
+from app.errors import Forbidden, Unauthorized
+from app.services import keys
+from app.services.parts import Parts
+
+bearer = HTTPBearer(auto_error=False, description="An API key: `stillhouse keys create`.")
+
+
+def parts(request: Request) -> Parts:
+    return cast("Parts", request.app.state.parts)
+
+
+Service = Annotated[Parts, Depends(parts)]
+
+
+@dataclass(frozen=True)
+class Needs:
+    """A dependency: the caller's identity, if the key that they show has a scope."""
+
+    scope: Scope
+
+    def __call__(
+        self,
+        service: Service,
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
+    ) -> keys.Identity:
+        if credentials is None:
+            raise Unauthorized("no API key is given; send `Authorization: Bearer KEY`")
+        identity = keys.authenticate(service.database, service.pepper, credentials.credentials)
+        if self.scope not in identity.scopes:
+            has = ", ".join(sorted(identity.scopes))
+            raise Forbidden(f"this needs a key with the scope {self.scope}; this one has {has}")
+        return identity
+
+
+def open_to_all() -> None:
+    """Declare, as a dependency, that a route needs no key."""
+
+
+JobsReader = Annotated[keys.Identity, Depends(Needs("jobs:read"))]
+JobsWriter = Annotated[keys.Identity, Depends(Needs("jobs:write"))]
+FilesWriter = Annotated[keys.Identity, Depends(Needs("files:write"))]
+ModelsReader = Annotated[keys.Identity, Depends(Needs("models:read"))]
+Admin = Annotated[keys.Identity, Depends(Needs("admin"))]

@@ -1,0 +1,42 @@
+"""What a client sends besides a job spec."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import AwareDatetime, Field
+
+from app.contracts.registry import ApiKey
+from app.contracts.strict import Strict
+
+Scope = Literal["jobs:read", "jobs:write", "files:write", "models:read", "admin"]
+
+SCOPES: tuple[Scope, ...] = get_args(Scope)
+
+KeyName = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Cancellation(Strict):
+    """How to cancel a job that runs."""
+
+    mode: Literal["graceful", "kill"] = Field(
+        "graceful",
+        description="`graceful` lets the trainer end at a step; `kill` ends it at once.",
+    )
+
+
+class NewApiKey(Strict):
+    """A key to be made."""
+
+    name: KeyName
+    scopes: list[Scope] = Field(
+        min_length=1,
+        max_length=len(SCOPES),
+        description="What the key may do; `files:write` also reads files, `admin` manages keys "
+        "and nothing else.",
+    )
+    expires_at: AwareDatetime | None = Field(None, description="Never, where not given.")
+
+
+class NewApiKeyWithSecret(ApiKey):
+    """A key just made, with its secret: the only time that it is shown."""
+
+    secret: str = Field(description="Send it as `Authorization: Bearer SECRET`.")

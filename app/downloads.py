@@ -1,0 +1,111 @@
+"""Answers with a blob: one range, conditions, digests; from S3 by a redirect to it."""
+
+import base64
+import itertools
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from starlette.responses import RedirectResponse, Response, StreamingResponse
+
+from app.errors import RangeNotSatisfiable
+from app.storage import Storage
+
+RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
+
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The bytes.",
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    206: {"description": "The range that was asked for."},
+    304: {"description": "The client's copy is the same."},
+    307: {"description": "The bytes are at another address, for 15 minutes and without a key."},
+}
+"""What a route that serves a blob documents."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    sha256: str
+    size: int
+    """In bytes."""
+    media_type: str
+    filename: str
+
+
+def serve(request: Request, storage: Storage, blob: Blob) -> Response:
+    """Answer GET or HEAD for a blob.
+
+    Raises:
+        RangeNotSatisfiable: The range begins after the end.
+    """
+    etag = f'"{blob.sha256}"'
+    headers = _headers(blob, etag)
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
+    if request.method == "HEAD":
+        # A presigned address is for GET only.
+        headers["Content-Length"] = str(blob.size)
+        return Response(headers=headers, media_type=blob.media_type)
+    url = storage.presigned_url(blob.sha256)
+    if url is not None:
+        return RedirectResponse(url, HTTPStatus.TEMPORARY_REDIRECT)
+    asked = _asked_range(request, etag, blob.size)
+    start, end = asked or (0, blob.size)
+    headers["Content-Length"] = str(end - start)
+    if asked:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{blob.size}"
+    status = HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK
+    chunks = storage.read(blob.sha256, start, end)
+    # The first is read now: a blob that is gone must not begin as a success.
+    content = itertools.chain([next(chunks, b"")], chunks)
+    return StreamingResponse(content, status, headers, media_type=blob.media_type)
+
+
+def etag_matches(header: str | None, etag: str) -> bool:
+    """Tell whether an ``If-None-Match`` names this entity tag."""
+    if header is None:
+        return False
+    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
+    return etag in tags or "*" in tags
+
+
+def _headers(blob: Blob, etag: str) -> dict[str, str]:
+    digest = base64.b64encode(bytes.fromhex(blob.sha256)).decode()
+    return {
+        "ETag": etag,
+        "Repr-Digest": f"sha-256=:{digest}:",
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(blob.filename, safe='')}",
+        # Uploaded bytes are never shown as a page of this service.
+        "X-Content-Type-Options": "nosniff",
+    }
+
+
+def _asked_range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
+    """Return the first byte and the one after the last, or None for the whole.
+
+    A header that is not one range of bytes is ignored, as RFC 9110 asks.
+    """
+    match = RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if match is None or request.headers.get("if-range", etag) != etag:
+        return None
+    first, last = match.groups()
+    if first is None:
+        return _suffix(int(last), size) if last is not None else None
+    start = int(first)
+    if last is not None and int(last) < start:
+        return None
+    if start >= size:
+        raise RangeNotSatisfiable(f"given bytes from {start}; the file has {size} bytes", size=size)
+    return start, min(int(last) + 1, size) if last is not None else size
+
+
+def _suffix(length: int, size: int) -> tuple[int, int]:
+    if length == 0 or size == 0:
+        raise RangeNotSatisfiable(f"given the last {length} of {size} bytes", size=size)
+    return max(size - length, 0), size

@@ -1,0 +1,103 @@
+"""The API's application: ``uvicorn app.main:create_app --factory``."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from structlog.tracebacks import ExceptionDictTransformer
+
+from app import problems
+from app.config import Settings
+from app.db.session import Database
+from app.intake import Intake
+from app.queue import Queue
+from app.routes import api_keys, files, health, history, jobs, models, results
+from app.services.keys import load_pepper
+from app.services.parts import Parts
+from app.storage import Storage
+
+ROUTERS = [m.router for m in (jobs, history, results, files, models, api_keys, health)]
+
+PROBLEMS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": problems.ProblemBody, "description": "What the client can mend."},
+    "5XX": {"model": problems.ProblemBody, "description": "What the service could not do."},
+}
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Open the database, storage and queue, and make the application; it migrates nothing."""
+    settings = settings or Settings()
+    _log_as_json()
+    app = FastAPI(
+        title="Stillhouse",
+        summary="Knowledge distillation as a service.",
+        version=version("stillhouse"),
+        lifespan=_lifespan,
+        responses=PROBLEMS,
+        generate_unique_id_function=_operation_id,
+        redirect_slashes=False,
+        # Every route needs a declared scope; FastAPI's own have none. See `routes/health.py`.
+        openapi_url=None,
+    )
+    app.state.parts = Parts(
+        Database(settings.database_url),
+        Storage(settings.storage_url),
+        Queue(settings.broker_url),
+        load_pepper(settings.pepper_file),
+    )
+    app.add_middleware(Intake)
+    problems.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    app.state.parts.close()
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Describe the routes; FastAPI would give problems the media type of the route's success."""
+    if app.openapi_schema is None:
+        app.openapi_schema = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            routes=app.routes,
+        )
+        for path in app.openapi_schema["paths"].values():
+            for operation in path.values():
+                for status in PROBLEMS:
+                    answer = operation["responses"][status]
+                    answer["content"] = {
+                        problems.MEDIA_TYPE: next(iter(answer["content"].values()))
+                    }
+    return app.openapi_schema
+
+
+def _log_as_json() -> None:
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            # Without the values of variables, among which are keys.
+            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
+            structlog.processors.JSONRenderer(),
+        ],
+        # The stream of the moment: whoever replaces `sys.stderr` gets the lines.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )

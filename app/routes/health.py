@@ -1,0 +1,38 @@
+"""Whether the service is there, whether it is ready, and what it offers."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, Request
+from pydantic import BaseModel
+
+from app.access import Service, open_to_all
+from app.errors import Unavailable
+from app.services import readiness
+
+router = APIRouter(tags=["Health"], dependencies=[Depends(open_to_all)])
+
+
+class Health(BaseModel):
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/healthz", summary="Tell whether the process lives")
+def read_health() -> Health:
+    """Answer at once, whatever else is down."""
+    return Health()
+
+
+@router.get("/readyz", summary="Tell whether requests can be served")
+def read_readiness(service: Service) -> Health:
+    """Ask the database, the queue and the storage; 503 names those that are not ready."""
+    failures = readiness.failures(service)
+    if failures:
+        raise Unavailable("; ".join(failures.values()), param=", ".join(failures))
+    return Health()
+
+
+@router.get("/openapi.json", summary="Describe the API", include_in_schema=False)
+def read_openapi(request: Request) -> dict[str, Any]:
+    """Give the OpenAPI document."""
+    schema: dict[str, Any] = request.app.openapi()
+    return schema

@@ -1,0 +1,85 @@
+"""What happened in a job: events, metrics, logs."""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import PlainTextResponse, StreamingResponse
+from starlette.responses import Response
+
+from app.access import JobsReader, Service
+from app.contracts.job import JobEvent, MetricPoint
+from app.contracts.registry import Page
+from app.services import history
+
+LARGEST_NUMBER = 2**31 - 1
+LARGEST_STEP = 2**63 - 1
+
+router = APIRouter(prefix="/v1/distillation/jobs/{job_id}", tags=["Jobs"])
+
+Step = Annotated[int | None, Query(ge=0, le=LARGEST_STEP)]
+
+
+@router.get("/events", summary="List a job's events, oldest first")
+def list_job_events(
+    job_id: str,
+    caller: JobsReader,
+    service: Service,
+    after: Annotated[
+        int, Query(ge=0, le=LARGEST_NUMBER, description="The number of the last one known.")
+    ] = 0,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Page[JobEvent]:
+    """List every change of a job, numbered from 1 without gaps."""
+    return history.list_events(service.database, caller.project_id, job_id, after, limit)
+
+
+@router.get(
+    "/metrics",
+    summary="List what a job's latest attempt measured",
+    response_model=Page[MetricPoint],
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def list_job_metrics(  # noqa: PLR0913 (query parameters)
+    job_id: str,
+    caller: JobsReader,
+    service: Service,
+    names: Annotated[
+        list[str], Query(description="Series; several with commas or by repeating.")
+    ] = [],  # noqa: B006 (FastAPI copies it)
+    step_from: Step = None,
+    step_to: Step = None,
+    format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 (its name in the API)
+) -> Page[MetricPoint] | Response:
+    """List values by step: JSON in pages of 10,000 that end with a whole step, CSV in one piece."""
+    series = tuple(name for part in names for name in part.split(",") if name)
+    wanted = history.Wanted(series, step_from, step_to)
+    if format == "json":
+        return history.list_metrics(service.database, caller.project_id, job_id, wanted)
+    points = history.iterate_metrics(service.database, caller.project_id, job_id, wanted)
+    return StreamingResponse(_csv(points), media_type="text/csv")
+
+
+@router.get("/logs", summary="Read what a job's trainer printed", response_class=PlainTextResponse)
+def read_job_log(
+    job_id: str,
+    caller: JobsReader,
+    service: Service,
+    tail: Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER, description="Last lines.")] = None,
+) -> str:
+    """Read the output of the latest attempt, at most its first MiB."""
+    return history.read_log(service.database, caller.project_id, job_id, tail)
+
+
+def _csv(points: Iterable[MetricPoint]) -> Iterator[str]:
+    line = io.StringIO()
+    writer = csv.writer(line)
+    writer.writerow(["name", "step", "value", "created_at"])
+    for point in points:
+        yield line.getvalue()
+        line.seek(0)
+        line.truncate()
+        writer.writerow([point.name, point.step, point.value, point.created_at.isoformat()])
+    yield line.getvalue()

@@ -1,0 +1,47 @@
+"""The models that jobs have made."""
+
+from pathlib import PurePosixPath
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from app.access import ModelsReader, Service
+from app.contracts.registry import Model, Page
+from app.downloads import RESPONSES, Blob, serve
+from app.services import results
+
+router = APIRouter(prefix="/v1/models", tags=["Models"])
+
+
+@router.get("", summary="List models, newest first")
+def list_models(
+    caller: ModelsReader,
+    service: Service,
+    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Page[Model]:
+    """List the project's teachers and students."""
+    return results.list_models(service.database, caller.project_id, after, limit)
+
+
+@router.get("/{model_id}", summary="Read a model")
+def read_model(model_id: str, caller: ModelsReader, service: Service) -> Model:
+    """Read a model, with the list of its files."""
+    return results.read_model(service.database, caller.project_id, model_id)
+
+
+@router.get("/{model_id}/files/{path:path}", summary="Download a model's file", responses=RESPONSES)
+@router.head(
+    "/{model_id}/files/{path:path}",
+    summary="Ask about a model's file",
+    name="head_model_file",
+    responses=RESPONSES,
+)
+def read_model_file(
+    model_id: str, path: str, caller: ModelsReader, service: Service, request: Request
+) -> Response:
+    """Give a file's bytes; its entity tag is their sha256."""
+    file = results.read_model_file(service.database, caller.project_id, model_id, path)
+    name = PurePosixPath(file.path).name
+    return serve(request, service.storage, Blob(file.sha256, file.bytes, file.media_type, name))

@@ -1,0 +1,129 @@
+"""What happened in a job: its events, and what its latest attempt measured and printed."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from app.contracts.job import JobEvent, MetricPoint
+from app.contracts.registry import Page
+from app.db.models import Job, JobLog, JobMetric
+from app.db.models import JobEvent as JobEventRow
+from app.db.session import Database
+from app.services.ownership import ends, find
+
+MOST_POINTS = 10_000
+"""Of metrics in one page."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which metrics: all series where no name is given; both ends of the range are meant."""
+
+    names: tuple[str, ...] = ()
+    step_from: int | None = None
+    step_to: int | None = None
+
+
+def list_events(
+    database: Database, project_id: str, job_id: str, after: int, limit: int
+) -> Page[JobEvent]:
+    """List a job's events after a number, oldest first."""
+    with database.read() as session:
+        job = find(session, Job, project_id, job_id)
+        rows = session.scalars(
+            select(JobEventRow)
+            .where(JobEventRow.job_id == job.id, JobEventRow.number > after)
+            .order_by(JobEventRow.number)
+            .limit(limit + 1)
+        ).all()
+    data = [_event(row) for row in rows[:limit]]
+    has_more = len(rows) > limit
+    return Page[JobEvent](data=data, has_more=has_more, **ends([event.id for event in data]))
+
+
+def list_metrics(
+    database: Database, project_id: str, job_id: str, wanted: Wanted
+) -> Page[MetricPoint]:
+    """List what the latest attempt measured, by step; a page ends with a whole step.
+
+    Where it says ``has_more``, the rest begins at the step after its last.
+    """
+    with database.read() as session:
+        job = find(session, Job, project_id, job_id)
+        points, has_more = _whole_steps(session, _metrics(job, wanted), MOST_POINTS)
+    return Page[MetricPoint](data=points, has_more=has_more, first_id=None, last_id=None)
+
+
+def iterate_metrics(
+    database: Database, project_id: str, job_id: str, wanted: Wanted
+) -> Iterator[MetricPoint]:
+    """Give all that the latest attempt measured, by step; the job is looked up at once."""
+    with database.read() as session:
+        job = find(session, Job, project_id, job_id)
+    return _all_points(database, job, wanted)
+
+
+def read_log(database: Database, project_id: str, job_id: str, tail: int | None) -> str:
+    """Read what the latest attempt's trainer printed, or its last ``tail`` lines."""
+    with database.read() as session:
+        job = find(session, Job, project_id, job_id)
+        pieces = session.scalars(
+            select(JobLog.text)
+            .where(JobLog.job_id == job.id, JobLog.fence == job.fence)
+            .order_by(JobLog.number)
+        ).all()
+    text = "".join(pieces)
+    if tail is None:
+        return text
+    # Not `splitlines`, which also splits at form feeds and the like.
+    return "".join(StringIO(text, newline="\n").readlines()[-tail:])
+
+
+def _event(row: JobEventRow) -> JobEvent:
+    return JobEvent(
+        id=f"{row.job_id}.{row.number}",
+        number=row.number,
+        type=row.type,
+        message=row.message,
+        created_at=row.created_at,
+        data=row.data,
+    )
+
+
+def _metrics(job: Job, wanted: Wanted) -> Select[tuple[JobMetric]]:
+    query = select(JobMetric).where(JobMetric.job_id == job.id, JobMetric.fence == job.fence)
+    if wanted.names:
+        query = query.where(JobMetric.name.in_(wanted.names))
+    if wanted.step_from is not None:
+        query = query.where(JobMetric.step >= wanted.step_from)
+    if wanted.step_to is not None:
+        query = query.where(JobMetric.step <= wanted.step_to)
+    return query
+
+
+def _whole_steps(
+    session: Session, query: Select[tuple[JobMetric]], most: int
+) -> tuple[list[MetricPoint], bool]:
+    ordered = query.order_by(JobMetric.step, JobMetric.name, JobMetric.id)
+    rows: Sequence[JobMetric] = session.scalars(ordered.limit(most + 1)).all()
+    has_more = len(rows) > most
+    if has_more:
+        cut = rows[-1].step
+        # A step of more series than a page holds is given whole, or no page would pass it.
+        rows = [row for row in rows if row.step < cut] or session.scalars(
+            ordered.where(JobMetric.step == cut)
+        ).all()
+    return [MetricPoint.model_validate(row, from_attributes=True) for row in rows], has_more
+
+
+def _all_points(database: Database, job: Job, wanted: Wanted) -> Iterator[MetricPoint]:
+    has_more = True
+    while has_more:
+        with database.read() as session:
+            points, has_more = _whole_steps(session, _metrics(job, wanted), MOST_POINTS)
+        yield from points
+        if points:
+            wanted = Wanted(wanted.names, points[-1].step + 1, wanted.step_to)

@@ -1,0 +1,223 @@
+"""API keys: made, listed, revoked, and recognised by a keyed hash.
+
+A key reads ``shk_<id>_<secret><checksum>``: a UUID in hex, 256 random bits and a CRC of all that
+comes before it, both in base 62. The checksum tells a mistyped key from a wrong one without the
+database, and lets a scanner find a leaked one.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import string
+import tempfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+from uuid_utils import uuid7
+
+from app.contracts.registry import ApiKey, Page
+from app.contracts.requests import Scope
+from app.db.models import ApiKey as ApiKeyRow
+from app.db.models import Project
+from app.db.session import Database, database_now
+from app.errors import Unauthorized
+from app.services.ownership import ends, find, newest, owned
+
+DEFAULT_PROJECT = "default"
+LAST_USE_GRAIN = timedelta(minutes=1)
+
+_ALPHABET = string.digits + string.ascii_letters
+_ID_LENGTH = 32
+_SECRET_LENGTH = 43
+_CHECKSUM_LENGTH = 6
+_PEPPER_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom a key speaks for, and what it may do."""
+
+    key_id: str
+    project_id: str
+    scopes: frozenset[str]
+
+
+def load_pepper(path: Path) -> bytes:
+    """Read the secret that keys are hashed under, or make it, readable by its owner only.
+
+    Raises:
+        ValueError: The file is too short to be a secret.
+    """
+    if not path.exists():
+        _make_pepper(path)
+    pepper = path.read_bytes()
+    if len(pepper) < _PEPPER_BYTES:
+        raise ValueError(f"{path} has {len(pepper)} bytes; a pepper needs {_PEPPER_BYTES}")
+    return pepper
+
+
+def create_key(  # noqa: PLR0913 (the two parts that it works with, and what a key is)
+    database: Database,
+    pepper: bytes,
+    *,
+    project: str,
+    name: str,
+    scopes: Sequence[Scope],
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key for the project of that name, made with it when missing; return its secret too."""
+    with database.write() as session:
+        row = session.scalar(select(Project).where(Project.name == project))
+        if row is None:
+            row = Project(id=f"proj-{uuid7()}", name=project, created_at=database_now(session))
+            session.add(row)
+            session.flush()
+        return _add(session, pepper, row.id, name, scopes, expires_at)
+
+
+def create_key_in(  # noqa: PLR0913 (the two parts that it works with, and what a key is)
+    database: Database,
+    pepper: bytes,
+    project_id: str,
+    *,
+    name: str,
+    scopes: Sequence[Scope],
+    expires_at: datetime | None = None,
+) -> tuple[ApiKey, str]:
+    """Make a key for a project that exists; return its secret too."""
+    with database.write() as session:
+        return _add(session, pepper, project_id, name, scopes, expires_at)
+
+
+def list_keys(database: Database, project_id: str, after: str | None, limit: int) -> Page[ApiKey]:
+    with database.read() as session:
+        query = owned(ApiKeyRow, project_id)
+        rows, has_more = newest(session, query, ApiKeyRow, after, limit)
+    data = [_view(row) for row in rows]
+    return Page[ApiKey](data=data, has_more=has_more, **ends([key.id for key in data]))
+
+
+def revoke_key(database: Database, project_id: str, key_id: str) -> ApiKey:
+    """Make a key useless from now on; a key already revoked keeps its time."""
+    with database.write() as session:
+        row = find(session, ApiKeyRow, project_id, key_id)
+        row.revoked_at = row.revoked_at or database_now(session)
+        return _view(row)
+
+
+def authenticate(database: Database, pepper: bytes, secret: str) -> Identity:
+    """Tell whose key this is.
+
+    Raises:
+        Unauthorized: It is nobody's, or it has expired or been revoked.
+    """
+    key_id = _key_id(secret)
+    if key_id is None:
+        raise Unauthorized("this is not an API key; one reads shk_<id>_<secret>")
+    with database.read() as session:
+        row = session.get(ApiKeyRow, key_id)
+        now = database_now(session)
+    stored = row.digest if row else "0" * 64
+    if not hmac.compare_digest(stored, _digest(pepper, secret)) or row is None:
+        raise Unauthorized("no such API key is known")
+    if row.revoked_at is not None:
+        raise Unauthorized("this API key has been revoked")
+    if row.expires_at is not None and row.expires_at <= now:
+        raise Unauthorized("this API key has expired")
+    if row.last_used_at is None or row.last_used_at <= now - LAST_USE_GRAIN:
+        _note_use(database, row.id, now)
+    return Identity(row.id, row.project_id, frozenset(row.scopes))
+
+
+def _make_pepper(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A new temporary file is 0600; linking it is atomic, and the first of two processes wins.
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(_PEPPER_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        path.hardlink_to(temporary)
+    except FileExistsError:
+        pass
+    finally:
+        Path(temporary).unlink()
+
+
+def _add(  # noqa: PLR0913 (what a key is)
+    session: Session,
+    pepper: bytes,
+    project_id: str,
+    name: str,
+    scopes: Sequence[Scope],
+    expires_at: datetime | None,
+) -> tuple[ApiKey, str]:
+    unique = uuid7()
+    head = f"shk_{unique.hex}_{''.join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))}"
+    secret = head + _checksum(head)
+    row = ApiKeyRow(
+        id=f"key-{unique.hex}",
+        project_id=project_id,
+        name=name,
+        digest=_digest(pepper, secret),
+        scopes=sorted(set(scopes)),
+        created_at=database_now(session),
+        expires_at=expires_at,
+    )
+    session.add(row)
+    session.flush()
+    return _view(row), secret
+
+
+def _view(row: ApiKeyRow) -> ApiKey:
+    return ApiKey(
+        id=row.id,
+        name=row.name,
+        project_id=row.project_id,
+        scopes=row.scopes,
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+        last_used_at=row.last_used_at,
+    )
+
+
+def _key_id(secret: str) -> str | None:
+    """Return the id in a key, or None where it is not one or its checksum is wrong."""
+    prefix, _, rest = secret.partition("_")
+    unique, _, tail = rest.partition("_")
+    sizes = (len(unique), len(tail))
+    if prefix != "shk" or sizes != (_ID_LENGTH, _SECRET_LENGTH + _CHECKSUM_LENGTH):
+        return None
+    if not secret.isascii() or _checksum(secret[:-_CHECKSUM_LENGTH]) != tail[-_CHECKSUM_LENGTH:]:
+        return None
+    return f"key-{unique}"
+
+
+def _checksum(head: str) -> str:
+    rest = zlib.crc32(head.encode())
+    digits = []
+    for _ in range(_CHECKSUM_LENGTH):
+        rest, digit = divmod(rest, len(_ALPHABET))
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def _digest(pepper: bytes, secret: str) -> str:
+    return hmac.new(pepper, secret.encode(), hashlib.sha256).hexdigest()
+
+
+def _note_use(database: Database, key_id: str, now: datetime) -> None:
+    # The condition again, so that of many requests at once one writes.
+    unnoted = or_(ApiKeyRow.last_used_at.is_(None), ApiKeyRow.last_used_at <= now - LAST_USE_GRAIN)
+    with database.write() as session:
+        session.execute(
+            update(ApiKeyRow).where(ApiKeyRow.id == key_id, unnoted).values(last_used_at=now)
+        )

@@ -1,0 +1,52 @@
+"""The one function that every query for a project's things goes through."""
+
+from collections.abc import Sequence
+from typing import TypedDict, TypeVar
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from app.db.models import ApiKey, File, Job, Model
+from app.errors import NotFound
+
+Owned = TypeVar("Owned", ApiKey, File, Job, Model)
+
+NAMES = {ApiKey: "API key", File: "file", Job: "job", Model: "model"}
+
+
+class Ends(TypedDict):
+    """What a page says of the ids on it."""
+
+    first_id: str | None
+    last_id: str | None
+
+
+def owned(table: type[Owned], project_id: str) -> Select[tuple[Owned]]:
+    """Select the rows of a table that belong to a project, and no others."""
+    return select(table).where(table.project_id == project_id)
+
+
+def find(session: Session, table: type[Owned], project_id: str, row_id: str) -> Owned:
+    """Read one row of a project.
+
+    Raises:
+        NotFound: There is none, or it is another project's; the two look the same.
+    """
+    row = session.scalar(owned(table, project_id).where(table.id == row_id))
+    if row is None:
+        raise NotFound(f"this project has no {NAMES[table]} with that id")
+    return row
+
+
+def newest(
+    session: Session, query: Select[tuple[Owned]], table: type[Owned], after: str | None, limit: int
+) -> tuple[list[Owned], bool]:
+    """Read at most ``limit`` rows, newest first, from the one ``after``; and whether more follow."""
+    if after is not None:
+        query = query.where(table.id < after)
+    rows = session.scalars(query.order_by(table.id.desc()).limit(limit + 1)).all()
+    return list(rows[:limit]), len(rows) > limit
+
+
+def ends(ids: Sequence[str]) -> Ends:
+    return Ends(first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None)

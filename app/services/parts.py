@@ -1,0 +1,20 @@
+"""The parts that the API works with, opened once per process."""
+
+from dataclasses import dataclass
+
+from app.db.session import Database
+from app.queue import Queue
+from app.storage import Storage
+
+
+@dataclass(frozen=True)
+class Parts:
+    database: Database
+    storage: Storage
+    queue: Queue
+    pepper: bytes
+    """The secret that API keys are hashed under."""
+
+    def close(self) -> None:
+        self.queue.close()
+        self.database.close()
