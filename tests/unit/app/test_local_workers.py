@@ -1,0 +1,88 @@
+"""One worker for each GPU that this machine shows, each seeing only its own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from app.config import Settings
+from app.local.workers import find_gpus, worker_commands
+
+TWO_GPUS = """\
+GPU 0: NVIDIA H200 (UUID: GPU-aaaa)
+GPU 1: NVIDIA H200 (UUID: GPU-bbbb)
+"""
+ONE_SLICED = """\
+GPU 0: NVIDIA H200 (UUID: GPU-aaaa)
+  MIG 3g.71gb     Device  0: (UUID: MIG-cccc)
+  MIG 3g.71gb     Device  1: (UUID: MIG-dddd)
+GPU 1: NVIDIA H200 (UUID: GPU-bbbb)
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def show(listing: str, folder: Path, monkeypatch: pytest.MonkeyPatch, exit_code: int = 0) -> None:
+    """Put a program named nvidia-smi first on the path."""
+    program = folder / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\nexit {exit_code}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_each_gpu_has_a_worker_that_sees_only_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(TWO_GPUS, tmp_path, monkeypatch)
+
+    commands = worker_commands(Settings(), tmp_path)
+
+    assert [command.environment for command in commands] == [
+        {"STILLHOUSE_WORKER_GPUS": "1", "CUDA_VISIBLE_DEVICES": "GPU-aaaa"},
+        {"STILLHOUSE_WORKER_GPUS": "1", "CUDA_VISIBLE_DEVICES": "GPU-bbbb"},
+    ]
+    assert len({command.log_file for command in commands}) == 2
+    nodes = {command.arguments[command.arguments.index("-n") + 1] for command in commands}
+    assert len(nodes) == 2
+
+
+def test_a_sliced_gpu_is_used_by_its_slices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(ONE_SLICED, tmp_path, monkeypatch)
+
+    assert find_gpus() == ["MIG-cccc", "MIG-dddd", "GPU-bbbb"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [("1", ["1"]), ("GPU-bbbb, 0", ["GPU-bbbb", "0"]), ("", []), ("-1", []), ("1,-1,0", ["1"])],
+)
+def test_the_users_choice_of_gpus_is_honoured(
+    visible: str, expected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(TWO_GPUS, tmp_path, monkeypatch)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    assert find_gpus() == expected
+
+
+def test_a_driver_that_does_not_answer_means_no_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show(TWO_GPUS, tmp_path, monkeypatch, exit_code=9)
+
+    assert find_gpus() == []
+
+
+def test_without_a_gpu_there_is_one_worker_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    (command,) = worker_commands(Settings(), tmp_path)
+
+    assert command.environment == {"STILLHOUSE_WORKER_GPUS": "0"}
