@@ -2,9 +2,8 @@
 
 import hashlib
 from collections.abc import Callable
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
-
-import httpx2
 
 from app.cli.client import Refused, Service, checked
 from app.contracts.job import FileEntry
@@ -49,10 +48,10 @@ def _fetch(service: Service, url: str, partial: Path, advance: Callable[[int], N
     if present:
         headers["Range"] = f"bytes={present}-"
     with service.http.stream("GET", url, headers=headers) as response:
-        if response.status_code == httpx2.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # all bytes are there
         checked(response)
-        goes_on = response.status_code == httpx2.codes.PARTIAL_CONTENT
+        goes_on = response.status_code == HTTPStatus.PARTIAL_CONTENT
         if goes_on:
             advance(present)
         with partial.open("ab" if goes_on else "wb") as file:

@@ -86,7 +86,9 @@ def describe(job: Job) -> str:
 
 def print_outcome(console: Console, job: Job) -> None:
     """Say how the job stands, with its result or the reason why there is none."""
-    console.print(f"{job.id} {job.status.value}", style="bold", highlight=False)
+    doing = job.waiting_reason or ("" if job.phase is None else job.phase.value)
+    standing = f"{job.status.value}, {doing}" if doing and job.result is None else job.status.value
+    console.print(f"{job.id} {standing}", style="bold", markup=False, highlight=False)
     if job.error is not None:
         where = "" if job.error.phase is None else f" while {job.error.phase.value}"
         console.print(f"{job.error.code}{where}: {job.error.message}", style="red", markup=False)

@@ -1,0 +1,290 @@
+"""The command line against a served API, as a user types it."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+from typer.testing import CliRunner
+
+from app.cli import app
+from tests.jobs import SPEC
+from tests.unit.app.served import Served, report, serve
+
+
+@dataclass
+class Answer:
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Run(Protocol):
+    def __call__(self, *arguments: str, stdin: str | None = None) -> Answer: ...
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+@pytest.fixture
+def run(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command in an empty folder, with the service's address and key in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STILLHOUSE_URL", served.url)
+    monkeypatch.setenv("STILLHOUSE_API_KEY", served.key_file.read_text())
+    monkeypatch.setattr("app.cli.client.WATCH_SECONDS", 0.05)
+
+    def run(*arguments: str, stdin: str | None = None) -> Answer:
+        done = CliRunner().invoke(app, list(arguments), input=stdin, catch_exceptions=False)
+        return Answer(done.exit_code, done.stdout, done.stderr)
+
+    return run
+
+
+def create(run: Run, **changes: Any) -> str:  # noqa: ANN401 (any field of a spec)
+    spec = SPEC.model_copy(update=changes)
+    answer = run("jobs", "create", "-", stdin=spec.model_dump_json())
+    assert answer.exit_code == 0, answer.stderr
+    return answer.stdout.strip()
+
+
+def outputs(folder: Path) -> Path:
+    for name, content in {
+        "student/config.json": b"{}",
+        "student/model.safetensors": bytes(range(256)) * 5000,
+        "report.json": b'{"gain": 1}',
+    }.items():
+        path = folder / "outputs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder / "outputs"
+
+
+def finished_job(served: Served, run: Run, folder: Path) -> str:
+    job_id = create(run, priority=50)
+    served.succeed(served.claim(), outputs(folder), report())
+    return job_id
+
+
+def test_a_posted_job_is_listed_and_shown(run: Run) -> None:
+    job_id = create(run, name="first")
+
+    assert job_id in run("jobs", "list").stdout
+    shown = run("jobs", "get", job_id)
+    assert f"{job_id} queued" in shown.stdout
+    assert "no_worker" in shown.stdout
+    assert json.loads(run("jobs", "get", job_id, "--json").stdout)["name"] == "first"
+
+
+def test_the_list_is_narrowed_by_status(run: Run) -> None:
+    job_id = create(run)
+
+    assert job_id in run("jobs", "list", "--status", "queued").stdout
+    assert job_id not in run("jobs", "list", "--status", "failed").stdout
+
+
+def test_validating_queues_nothing(run: Run) -> None:
+    before = run("jobs", "list", "--json", "--limit", "100").stdout
+
+    answer = run("jobs", "create", "-", "--validate-only", stdin=SPEC.model_dump_json())
+
+    assert json.loads(answer.stdout)["resolved_spec"]["student"]
+    assert run("jobs", "list", "--json", "--limit", "100").stdout == before
+
+
+def test_a_refused_spec_shows_pointers_and_messages(run: Run) -> None:
+    spec = SPEC.model_dump(mode="json")
+    spec["student"]["architecture"] = {"name": "mlq"}
+
+    answer = run("jobs", "create", "-", stdin=json.dumps(spec))
+
+    assert answer.exit_code == 1
+    assert answer.stdout == ""
+    assert "/student/architecture" in answer.stderr
+    assert "mlp" in answer.stderr
+
+
+def test_what_is_not_json_is_refused_by_the_service(run: Run) -> None:
+    answer = run("jobs", "create", "-", stdin="{oh")
+
+    assert answer.exit_code == 1
+    assert "JSON" in answer.stderr
+
+
+def test_a_spec_that_is_not_there_is_a_usage_error(run: Run) -> None:
+    answer = run("jobs", "create", "absent.json")
+
+    assert answer.exit_code == 2
+    assert "absent.json" in answer.stderr
+
+
+def test_an_unknown_job_is_said_to_be_unknown(run: Run) -> None:
+    answer = run("jobs", "get", "distjob-0")
+
+    assert answer.exit_code == 1
+    assert "HTTP 404" in answer.stderr
+
+
+def test_a_wrong_key_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STILLHOUSE_API_KEY", "shk_wrong")
+
+    answer = run("jobs", "list")
+
+    assert answer.exit_code == 1
+    assert "HTTP 401" in answer.stderr
+
+
+def test_a_key_may_come_from_a_file(
+    run: Run, served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("STILLHOUSE_API_KEY")
+
+    assert run("jobs", "list").exit_code == 2
+    assert run("jobs", "list", "--api-key-file", str(served.key_file)).exit_code == 0
+
+
+def test_a_service_that_is_not_there_is_named(run: Run) -> None:
+    answer = run("jobs", "list", "--url", "http://127.0.0.1:1")
+
+    assert answer.exit_code == 1
+    assert "http://127.0.0.1:1 does not answer" in answer.stderr
+
+
+def test_a_cancelled_job_is_cancelled(run: Run) -> None:
+    job_id = create(run)
+
+    assert run("jobs", "cancel", job_id).stdout == f"{job_id} is cancelled\n"
+    assert json.loads(run("jobs", "get", job_id, "--json").stdout)["status"] == "cancelled"
+
+
+def test_watching_follows_a_job_to_its_result(run: Run, served: Served, tmp_path: Path) -> None:
+    create(run, priority=90)
+    held = served.claim()
+
+    def end() -> None:
+        time.sleep(0.3)
+        served.succeed(held, outputs(tmp_path), report())
+
+    worker = threading.Thread(target=end)
+    worker.start()
+    answer = run("jobs", "watch", held[0])
+    worker.join()
+
+    assert answer.exit_code == 0, answer.stderr
+    assert f"{held[0]} succeeded" in answer.stdout
+    assert "20 of 100" in answer.stdout
+    assert "Distilling helped" in answer.stdout
+
+
+def test_watching_a_job_that_fails_says_why_and_exits_with_1(run: Run, served: Served) -> None:
+    create(run, priority=90)
+    held = served.claim()
+    served.fail(held)
+
+    answer = run("jobs", "watch", held[0])
+
+    assert answer.exit_code == 1
+    assert 'bad_data while preparing: line 7, column "age"' in answer.stdout
+    assert "Mend the line." in answer.stdout
+
+
+def test_an_uploaded_file_has_an_id_that_a_spec_can_name(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("age,label\n1,no\n2,yes\n")
+
+    file_id = run("files", "upload", "table.csv").stdout.strip()
+
+    assert file_id.startswith("file-")
+    spec = SPEC.model_dump(mode="json")
+    spec["dataset"] = {"source": "file", "file": file_id, "format": {"name": "csv"}}
+    assert run("jobs", "create", "-", "--validate-only", stdin=json.dumps(spec)).exit_code == 0
+
+
+def test_a_job_is_downloaded_whole(run: Run, served: Served, tmp_path: Path) -> None:
+    job_id = finished_job(served, run, tmp_path)
+
+    answer = run("download", job_id, "got")
+
+    assert answer.exit_code == 0, answer.stderr
+    for path in ("student/config.json", "student/model.safetensors", "report.json"):
+        assert (tmp_path / "got" / path).read_bytes() == (tmp_path / "outputs" / path).read_bytes()
+    assert not list((tmp_path / "got").rglob("*.partial"))
+
+
+def test_a_model_is_listed_and_downloaded_without_its_folders_name(
+    run: Run, served: Served, tmp_path: Path
+) -> None:
+    job_id = finished_job(served, run, tmp_path)
+    models = json.loads(run("models", "list", "--json").stdout)["data"]
+    model_id = next(m["id"] for m in models if (m["job_id"], m["role"]) == (job_id, "student"))
+    assert model_id in run("models", "list").stdout
+
+    assert run("download", model_id, "got").exit_code == 0
+
+    weights = (tmp_path / "got" / "model.safetensors").read_bytes()
+    assert weights == (tmp_path / "outputs/student/model.safetensors").read_bytes()
+
+
+def test_a_second_download_fetches_nothing_again(run: Run, served: Served, tmp_path: Path) -> None:
+    job_id = finished_job(served, run, tmp_path)
+    run("download", job_id, "got")
+
+    answer = run("download", job_id, "got")
+
+    assert "whole already  student/model.safetensors" in answer.stdout
+    assert "verified" not in answer.stdout
+
+
+def test_a_broken_off_download_is_resumed(run: Run, served: Served, tmp_path: Path) -> None:
+    job_id = finished_job(served, run, tmp_path)
+    whole = (tmp_path / "outputs/student/model.safetensors").read_bytes()
+    partial = tmp_path / "got/student/model.safetensors.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(whole[:1_000_000])
+
+    assert run("download", job_id, "got").exit_code == 0
+
+    assert (tmp_path / "got/student/model.safetensors").read_bytes() == whole
+    log = (served.key_file.parent / "api.log").read_text().splitlines()
+    statuses = [line["status"] for line in map(json.loads, log[4:]) if "path" in line]
+    assert statuses.count(206) == 1
+
+
+def test_what_was_left_of_another_file_is_thrown_away(
+    run: Run, served: Served, tmp_path: Path
+) -> None:
+    job_id = finished_job(served, run, tmp_path)
+    got = tmp_path / "got/student"
+    got.mkdir(parents=True)
+    (got / "model.safetensors.partial").write_bytes(b"of another file")
+    (got / "config.json.partial").write_bytes(b"longer than the whole file is")
+    (got / "config.json").write_bytes(b"damaged")
+
+    answer = run("download", job_id, "got")
+
+    assert answer.exit_code == 0, answer.stderr
+    for name in ("config.json", "model.safetensors"):
+        assert (got / name).read_bytes() == (tmp_path / "outputs/student" / name).read_bytes()
+
+
+def test_damaged_bytes_are_never_kept(run: Run, served: Served, tmp_path: Path) -> None:
+    job_id = finished_job(served, run, tmp_path)
+    job = json.loads(run("jobs", "get", job_id, "--json").stdout)
+    digest = next(f["sha256"] for f in job["files"] if f["path"] == "report.json")
+    (blob,) = (served.key_file.parent / "blobs").rglob(digest)
+    content = blob.read_bytes()
+    try:
+        blob.write_bytes(content[::-1])
+        answer = run("download", job_id, "got")
+    finally:
+        blob.write_bytes(content)
+
+    assert answer.exit_code == 1
+    assert "report.json is damaged" in answer.stderr
+    assert not (tmp_path / "got/report.json").exists()
