@@ -4,7 +4,7 @@ Shapes: N = examples, C = channels, H, W = height and width in pixels, F = featu
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
@@ -15,6 +15,9 @@ from pydantic import BaseModel, Field
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+Tell = Callable[[int, int], None]
+"""Called now and then while data is read with (done, total); may raise ``Stopped``."""
 
 
 class Column(BaseModel):
@@ -54,6 +57,19 @@ class RawData:
     columns: list[Column] | None = None
 
 
+def inputs_file(folder: Path) -> Path:
+    """Return where ``Dataset`` keeps its inputs; a format may map its array there as it reads."""
+    return folder / "inputs.npy"
+
+
+def class_order(names: Iterable[str]) -> list[str]:
+    """Sort class names: as numbers where all are whole ones ("2" before "10"), else as words."""
+    names = list(names)
+    if all(name.isascii() and name.isdigit() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Prepared data, memory-mapped from the workspace. An example's id is its row."""
@@ -72,7 +88,7 @@ class Dataset:
     def load(cls, folder: Path) -> Self:
         """Open what the `prepare` stage wrote into ``folder``."""
         return cls(
-            inputs=np.load(folder / "inputs.npy", mmap_mode="r", allow_pickle=False),
+            inputs=np.load(inputs_file(folder), mmap_mode="r", allow_pickle=False),
             labels=np.load(folder / "labels.npy", allow_pickle=False),
             ids={part: np.load(folder / f"{part}.npy", allow_pickle=False) for part in PARTS},
             description=InputDescription.model_validate(
@@ -81,7 +97,10 @@ class Dataset:
         )
 
     def save(self, folder: Path) -> None:
-        np.save(folder / "inputs.npy", self.inputs, allow_pickle=False)
+        if isinstance(self.inputs, np.memmap):  # read straight into `inputs_file` by its format
+            self.inputs.flush()
+        else:
+            np.save(inputs_file(folder), self.inputs, allow_pickle=False)
         np.save(folder / "labels.npy", self.labels, allow_pickle=False)
         for part, ids in self.ids.items():
             np.save(folder / f"{part}.npy", ids, allow_pickle=False)

@@ -1,0 +1,127 @@
+"""What a column of a table is, numbers or words, learnt by seeing all of its cells."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from worker.distillation.dataset import Column, class_order
+from worker.distillation.errors import BadInput
+
+MAX_CATEGORIES = 1000
+MAX_WORD_LENGTH = 200
+_LARGEST = float(np.finfo(np.float32).max)
+_SHOWN_LENGTH = 40
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Where a value stands and what it is."""
+
+    line: int
+    text: str
+
+
+@dataclass
+class ColumnSurvey:
+    """One column's cells so far: counts, the first of each kind, and the different texts."""
+
+    name: str
+    num_numbers: int = 0
+    num_words: int = 0
+    first_word: Cell | None = None
+    first_empty: Cell | None = None
+    first_infinite: Cell | None = None
+    first_uncounted: Cell | None = None
+    texts: set[str] = field(default_factory=set)
+
+    def see(self, line: int, text: str) -> None:
+        number = number_of(text)
+        if not text:
+            self.first_empty = self.first_empty or Cell(line, text)
+        elif number is None:
+            self.num_words += 1
+            self.first_word = self.first_word or Cell(line, text)
+            check_word(line, self.name, text)
+        elif abs(number) <= _LARGEST:
+            self.num_numbers += 1
+        else:  # NaN too, which compares with nothing
+            self.first_infinite = self.first_infinite or Cell(line, text)
+        if len(self.texts) < MAX_CATEGORIES:
+            self.texts.add(text)
+        elif text not in self.texts:
+            self.first_uncounted = self.first_uncounted or Cell(line, text)
+
+    def column(self) -> Column:
+        """Decide what the column is.
+
+        It is words if any cell is neither a number nor empty; an empty cell is then a category of
+        its own. But words among mostly numbers are taken for mistakes. Raises BadInput naming the
+        line and the column.
+        """
+        if self.first_word is None:
+            self._check_numbers()
+            return Column(name=self.name)
+        if self.num_numbers > self.num_words:
+            raise self._error(
+                "not_a_number",
+                self.first_word,
+                "is not a number, as most values of this column are",
+                "Correct the value; or leave the column out with `features`; or, if these are "
+                "names rather than amounts, put a letter before each.",
+            )
+        if self.first_uncounted is not None:
+            raise self._error(
+                "too_many_categories",
+                self.first_uncounted,
+                f"is one word too many: a column of words may have {MAX_CATEGORIES:,} "
+                "different ones",
+                "Leave the column out with `features`.",
+            )
+        return Column(name=self.name, categories=class_order(self.texts))
+
+    def _check_numbers(self) -> None:
+        if self.first_infinite is not None:
+            raise self._error(
+                "not_a_number", self.first_infinite, "is not a finite number of 32 bits"
+            )
+        if self.first_empty is not None:
+            raise BadInput(
+                "empty_cell",
+                f'line {self.first_empty.line}, column "{self.name}": the cell is empty where a '
+                "number is expected",
+                "Fill it, remove the row, or leave the column out with `features`.",
+            )
+
+    def _error(self, code: str, cell: Cell, fault: str, hint: str | None = None) -> BadInput:
+        return BadInput(
+            code, f'line {cell.line}, column "{self.name}": {shown(cell.text)} {fault}', hint
+        )
+
+
+def number_of(text: str) -> float | None:
+    """Read a number in decimal or scientific notation; none if it is not one.
+
+    May be infinite or NaN. Not Python's `1_000`, which no table means as a number.
+    """
+    if "_" in text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def check_word(line: int, column: str, text: str) -> None:
+    """Refuse what is a text rather than the name of a category."""
+    if len(text) > MAX_WORD_LENGTH:
+        raise BadInput(
+            "too_long",
+            f'line {line}, column "{column}": {shown(text)} has {len(text):,} characters; the '
+            f"name of a class or category may have {MAX_WORD_LENGTH}",
+            "Leave the column out with `features`: free text is not a category.",
+        )
+
+
+def shown(text: str) -> str:
+    """Quote a value for a message, cut short if it is long."""
+    return f'"{text}"' if len(text) <= _SHOWN_LENGTH else f'"{text[:_SHOWN_LENGTH]}..."'
