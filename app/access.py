@@ -1,4 +1,4 @@
-"""Who is calling, and whether their key may: FastAPI dependencies that every route declares one of."""
+"""Who is calling, and whether their key may: dependencies, one of which every route declares."""
 
 from dataclasses import dataclass
 from typing import Annotated, cast

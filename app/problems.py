@@ -1,6 +1,7 @@
 """The one error body, and how every kind of failure becomes it."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -9,12 +10,15 @@ from pydantic import BaseModel, Field
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from structlog import get_logger
 
 from app.errors import (
     BadRequest,
     InvalidPayload,
+    NotFound,
     Problem,
     RangeNotSatisfiable,
     ServiceError,
@@ -28,7 +32,13 @@ log = get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
 
-HTTP_CODES = {404: "not_found", 405: "method_not_allowed"}
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+class MethodNotAllowed(ServiceError):
+    status = 405
+    code = "method_not_allowed"
+    title = "This path does not take this method"
 
 
 class ProblemItem(BaseModel):
@@ -66,23 +76,41 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ServiceError, _service_error)
     app.add_exception_handler(RequestValidationError, _invalid_request)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _client_gone)
     for away in (OperationalError, InterfaceError, PoolTimeoutError):
         app.add_exception_handler(away, _database_away)
     app.add_exception_handler(Exception, _unexpected)
 
 
-def respond(request: Request, error: ServiceError) -> JSONResponse:
+def respond(
+    request: Request, error: ServiceError, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
     """Answer a request with an error."""
+    is_clients = error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    request_id: str = request.state.request_id
     problems = error.problems if isinstance(error, InvalidPayload) else []
-    return _answer(
-        request,
+    body = ProblemBody(
+        type=f"urn:stillhouse:problem:{error.code}",
+        title=error.title,
+        status=error.status,
+        detail=str(error),
+        instance=request.url.path,
+        request_id=request_id,
+        errors=[ProblemItem(**asdict(problem)) for problem in problems],
+        error=ErrorSummary(
+            message=str(error),
+            type="invalid_request_error" if is_clients else "server_error",
+            code=error.code,
+            param=error.param,
+        ),
+    )
+    # OpenAI's clients would otherwise retry a 409.
+    retry = {"x-should-retry": "false"} if is_clients else {}
+    return JSONResponse(
+        body.model_dump(),
         error.status,
-        error.code,
-        error.title,
-        str(error),
-        error.param,
-        problems,
-        _headers(error),
+        {**(headers or {}), **_headers(error), **retry, "X-Request-Id": request_id},
+        media_type=MEDIA_TYPE,
     )
 
 
@@ -109,17 +137,31 @@ def _invalid_request(request: Request, error: Exception) -> JSONResponse:
 
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 (for the type checker)
-    status = HTTPStatus(error.status_code)
-    detail = str(error.detail)
-    if status == HTTPStatus.NOT_FOUND:
-        detail = "there is nothing at this path; /openapi.json lists all there is"
-    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
-        allowed = (error.headers or {}).get("Allow", "")
-        detail = f"given {request.method}; expected {allowed}"
-    code = HTTP_CODES.get(status, BadRequest.code)
-    return _answer(
-        request, status, code, status.phrase, detail, None, [], dict(error.headers or {})
-    )
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return respond(request, NotFound("nothing is at this path; /openapi.json lists it all"))
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = ", ".join(_allowed_methods(request))
+            message = f"given {request.method}; expected {allowed}"
+            return respond(request, MethodNotAllowed(message), {"Allow": allowed})
+        case _:
+            return respond(request, BadRequest(str(error.detail)))
+
+
+def _allowed_methods(request: Request) -> list[str]:
+    """Ask every route: Starlette itself names the methods of the first that has the path."""
+    return [
+        method
+        for method in METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
+
+
+def _client_gone(request: Request, _error: Exception) -> JSONResponse:
+    return respond(request, BadRequest("the client went away before its request was whole"))
 
 
 def _database_away(request: Request, error: Exception) -> JSONResponse:
@@ -142,38 +184,3 @@ def _headers(error: ServiceError) -> dict[str, str]:
             return {"Retry-After": str(RETRY_AFTER_SECONDS)}
         case _:
             return {}
-
-
-def _answer(  # noqa: PLR0913 (what the body holds)
-    request: Request,
-    status: int,
-    code: str,
-    title: str,
-    detail: str,
-    param: str | None,
-    problems: list[Problem],
-    headers: Mapping[str, str],
-) -> JSONResponse:
-    is_clients = status < HTTPStatus.INTERNAL_SERVER_ERROR
-    kind = "invalid_request_error" if is_clients else "server_error"
-    request_id: str = request.state.request_id
-    body = ProblemBody(
-        type=f"urn:stillhouse:problem:{code}",
-        title=title,
-        status=status,
-        detail=detail,
-        instance=request.url.path,
-        request_id=request_id,
-        errors=[
-            ProblemItem(pointer=one.pointer, code=one.code, message=one.message) for one in problems
-        ],
-        error=ErrorSummary(message=detail, type=kind, code=code, param=param),
-    )
-    # OpenAI's clients would otherwise retry a 409.
-    retry = {"x-should-retry": "false"} if is_clients else {}
-    return JSONResponse(
-        body.model_dump(),
-        status,
-        {**headers, **retry, "X-Request-Id": request_id},
-        media_type=MEDIA_TYPE,
-    )

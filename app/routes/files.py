@@ -7,7 +7,7 @@ from typing import Annotated, BinaryIO
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
-from starlette.types import Message
+from starlette.types import Message, Receive
 
 from app.access import FilesWriter, Service
 from app.contracts.registry import File, Page
@@ -104,7 +104,8 @@ def read_file_content(
     return serve(request, service.storage, blob)
 
 
-def _limited(request: Request):  # noqa
+def _limited(request: Request) -> Receive:
+    """Receive a request's body up to the most that is taken."""
     received = 0
 
     async def receive() -> Message:

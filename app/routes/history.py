@@ -42,7 +42,7 @@ def list_job_events(
     response_model=Page[MetricPoint],
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-def list_job_metrics(  # noqa: PLR0913 (query parameters)
+def list_job_metrics(  # noqa: PLR0913, PLR0917 (query parameters)
     job_id: str,
     caller: JobsReader,
     service: Service,

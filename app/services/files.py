@@ -34,7 +34,7 @@ _MAGIC = [
 """Offset, bytes that are always there, and what they tell."""
 
 
-def store_file(  # noqa: PLR0913 (the two parts that it works with, and what a file is)
+def store_file(
     database: Database,
     storage: Storage,
     project_id: str,

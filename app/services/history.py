@@ -93,7 +93,7 @@ def _event(row: JobEventRow) -> JobEvent:
     )
 
 
-def _metrics(job: Job, wanted: Wanted) -> Select[tuple[JobMetric]]:
+def _metrics(job: Job, wanted: Wanted) -> Select[JobMetric]:
     query = select(JobMetric).where(JobMetric.job_id == job.id, JobMetric.fence == job.fence)
     if wanted.names:
         query = query.where(JobMetric.name.in_(wanted.names))
@@ -105,7 +105,7 @@ def _metrics(job: Job, wanted: Wanted) -> Select[tuple[JobMetric]]:
 
 
 def _whole_steps(
-    session: Session, query: Select[tuple[JobMetric]], most: int
+    session: Session, query: Select[JobMetric], most: int
 ) -> tuple[list[MetricPoint], bool]:
     ordered = query.order_by(JobMetric.step, JobMetric.name, JobMetric.id)
     rows: Sequence[JobMetric] = session.scalars(ordered.limit(most + 1)).all()

@@ -1,17 +1,10 @@
-"""API keys: made, listed, revoked, and recognised by a keyed hash.
-
-A key reads ``shk_<id>_<secret><checksum>``: a UUID in hex, 256 random bits and a CRC of all that
-comes before it, both in base 62. The checksum tells a mistyped key from a wrong one without the
-database, and lets a scanner find a leaked one.
-"""
+"""API keys: made, listed, revoked, and recognised by a keyed hash."""
 
 import hashlib
 import hmac
 import os
 import secrets
-import string
 import tempfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -27,15 +20,12 @@ from app.db.models import ApiKey as ApiKeyRow
 from app.db.models import Project
 from app.db.session import Database, database_now
 from app.errors import Unauthorized
+from app.services import key_text
 from app.services.ownership import ends, find, newest, owned
 
 DEFAULT_PROJECT = "default"
 LAST_USE_GRAIN = timedelta(minutes=1)
 
-_ALPHABET = string.digits + string.ascii_letters
-_ID_LENGTH = 32
-_SECRET_LENGTH = 43
-_CHECKSUM_LENGTH = 6
 _PEPPER_BYTES = 32
 
 
@@ -62,7 +52,7 @@ def load_pepper(path: Path) -> bytes:
     return pepper
 
 
-def create_key(  # noqa: PLR0913 (the two parts that it works with, and what a key is)
+def create_key(
     database: Database,
     pepper: bytes,
     *,
@@ -81,7 +71,7 @@ def create_key(  # noqa: PLR0913 (the two parts that it works with, and what a k
         return _add(session, pepper, row.id, name, scopes, expires_at)
 
 
-def create_key_in(  # noqa: PLR0913 (the two parts that it works with, and what a key is)
+def create_key_in(
     database: Database,
     pepper: bytes,
     project_id: str,
@@ -117,11 +107,11 @@ def authenticate(database: Database, pepper: bytes, secret: str) -> Identity:
     Raises:
         Unauthorized: It is nobody's, or it has expired or been revoked.
     """
-    key_id = _key_id(secret)
-    if key_id is None:
+    unique = key_text.read(secret)
+    if unique is None:
         raise Unauthorized("this is not an API key; one reads shk_<id>_<secret>")
     with database.read() as session:
-        row = session.get(ApiKeyRow, key_id)
+        row = session.get(ApiKeyRow, f"key-{unique}")
         now = database_now(session)
     stored = row.digest if row else "0" * 64
     if not hmac.compare_digest(stored, _digest(pepper, secret)) or row is None:
@@ -151,7 +141,7 @@ def _make_pepper(path: Path) -> None:
         Path(temporary).unlink()
 
 
-def _add(  # noqa: PLR0913 (what a key is)
+def _add(
     session: Session,
     pepper: bytes,
     project_id: str,
@@ -159,11 +149,10 @@ def _add(  # noqa: PLR0913 (what a key is)
     scopes: Sequence[Scope],
     expires_at: datetime | None,
 ) -> tuple[ApiKey, str]:
-    unique = uuid7()
-    head = f"shk_{unique.hex}_{''.join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))}"
-    secret = head + _checksum(head)
+    unique = uuid7().hex
+    secret = key_text.write(unique)
     row = ApiKeyRow(
-        id=f"key-{unique.hex}",
+        id=f"key-{unique}",
         project_id=project_id,
         name=name,
         digest=_digest(pepper, secret),
@@ -187,27 +176,6 @@ def _view(row: ApiKeyRow) -> ApiKey:
         revoked_at=row.revoked_at,
         last_used_at=row.last_used_at,
     )
-
-
-def _key_id(secret: str) -> str | None:
-    """Return the id in a key, or None where it is not one or its checksum is wrong."""
-    prefix, _, rest = secret.partition("_")
-    unique, _, tail = rest.partition("_")
-    sizes = (len(unique), len(tail))
-    if prefix != "shk" or sizes != (_ID_LENGTH, _SECRET_LENGTH + _CHECKSUM_LENGTH):
-        return None
-    if not secret.isascii() or _checksum(secret[:-_CHECKSUM_LENGTH]) != tail[-_CHECKSUM_LENGTH:]:
-        return None
-    return f"key-{unique}"
-
-
-def _checksum(head: str) -> str:
-    rest = zlib.crc32(head.encode())
-    digits = []
-    for _ in range(_CHECKSUM_LENGTH):
-        rest, digit = divmod(rest, len(_ALPHABET))
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
 
 
 def _digest(pepper: bytes, secret: str) -> str:

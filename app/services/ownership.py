@@ -21,7 +21,7 @@ class Ends(TypedDict):
     last_id: str | None
 
 
-def owned(table: type[Owned], project_id: str) -> Select[tuple[Owned]]:
+def owned(table: type[Owned], project_id: str) -> Select[Owned]:
     """Select the rows of a table that belong to a project, and no others."""
     return select(table).where(table.project_id == project_id)
 
@@ -39,9 +39,9 @@ def find(session: Session, table: type[Owned], project_id: str, row_id: str) -> 
 
 
 def newest(
-    session: Session, query: Select[tuple[Owned]], table: type[Owned], after: str | None, limit: int
+    session: Session, query: Select[Owned], table: type[Owned], after: str | None, limit: int
 ) -> tuple[list[Owned], bool]:
-    """Read at most ``limit`` rows, newest first, from the one ``after``; and whether more follow."""
+    """Read at most ``limit`` rows older than ``after``, newest first, and whether more follow."""
     if after is not None:
         query = query.where(table.id < after)
     rows = session.scalars(query.order_by(table.id.desc()).limit(limit + 1)).all()
