@@ -71,12 +71,9 @@ def add_results(session: Session, job: Job, files: list[JobFile], report: Report
     for file in files:
         file.job_id = job.id
         session.add(file)
-    session.add(
-        _model(session, job, "student", spec.student.architecture.model_dump(), report.student)
-    )
+    session.add(_model(session, job, "student", spec.student.architecture, report.student))
     if isinstance(spec.teacher, TrainedTeacher):
-        architecture = spec.teacher.architecture.model_dump()
-        session.add(_model(session, job, "teacher", architecture, report.teacher))
+        session.add(_model(session, job, "teacher", spec.teacher.architecture, report.teacher))
 
 
 def _inputs(session: Session, project_id: str, spec: JobSpec) -> dict[str, tuple[str, int]]:

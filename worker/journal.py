@@ -67,7 +67,7 @@ def write_messages(session: Session, job: Job, messages: list[AnyMessage]) -> No
                 _start_phase(session, job, message, now)
             case PhaseFinished():
                 _finish_phase(session, job, message, now)
-            case Warned():
+            case Warned() if message.message not in job.warnings:
                 event = Event("job.warning", message.message)
                 verbs.record(session, job, event, warnings=[*job.warnings, message.message])
             case MetricsMeasured():

@@ -67,7 +67,6 @@ def claim(session: Session, worker_id: str, gpus: int, lease_seconds: float) -> 
         phases=[],
         progress=None,
         latest_metrics={},
-        warnings=[],
     )
     return job
 

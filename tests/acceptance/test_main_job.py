@@ -5,7 +5,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import numpy as np
 import onnxruntime
 import psutil
@@ -13,6 +12,7 @@ import pytest
 from safetensors.numpy import load_file
 from sklearn.datasets import load_breast_cancer, load_digits
 
+from tests.acceptance.downloads import download
 from tests.house import House
 
 DIGITS: dict[str, Any] = {
@@ -30,15 +30,6 @@ DIGITS: dict[str, Any] = {
 }
 LONG = {**DIGITS, "training": {"epochs": 2000}}
 """Long enough for something to happen to it."""
-
-
-def download(house: House, url: str) -> bytes:
-    """Download as a client does: redirected to S3 without the key, and checked."""
-    answer = house.client.get(url, follow_redirects=False)
-    if answer.status_code == 307:
-        answer = httpx2.get(answer.headers["location"])
-    assert answer.status_code == 200, answer.text
-    return answer.content
 
 
 def test_digits_from_the_spec_to_a_student_that_answers(house: House, tmp_path: Path) -> None:
