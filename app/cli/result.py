@@ -35,7 +35,7 @@ def conclusion(report: Report) -> str:
         return (
             f"{sizes} Distilling did not help here: the student makes {student} test errors, the "
             f"same model trained without a teacher {baseline}. More epochs, a better teacher or "
-            "another temperature may."
+            "another objective may."
         )
     recovered = "" if report.gap_recovered is None else f", {report.gap_recovered:.0%} of the gap"
     return (
