@@ -96,6 +96,9 @@ class Lease:
             if time.monotonic() - renewed > LONGEST_OUTAGE_SECONDS:
                 log.error("database_away_too_long", job_id=self._claim.job_id)
                 self.wish = Wish.ABANDON
+        # A piece ends with a line and has a limit, so the last words may be several.
+        while self.wish is not Wish.ABANDON and self._output.next_piece() and self._renew():
+            pass
 
     def _renew(self) -> bool:
         """Write all that is pending and renew; return whether the database took it."""

@@ -1,0 +1,154 @@
+"""What an attempt writes while it runs, and what it learns from the database."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from app.config import Settings
+from app.contracts.job import Phase, Progress
+from app.contracts.message import (
+    AnyMessage,
+    MetricsMeasured,
+    PhaseFinished,
+    PhaseStarted,
+    ProgressMade,
+    Warned,
+)
+from app.db import verbs
+from app.db.models import Job, JobEvent, JobLog, JobMetric
+from app.db.session import Database
+from tests.jobs import claimed, queued
+from worker.journal import LIMIT_BYTES
+from worker.lease import Claim, Lease, Wish
+
+SETTINGS = Settings(renew_seconds=0.05, lease_seconds=30)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def job(database: Database) -> Job:
+    queued(database)
+    return claimed(database, lease_seconds=1)
+
+
+def read(database: Database, job: Job) -> Job:
+    with database.read() as session:
+        return session.get_one(Job, job.id)
+
+
+def held(database: Database, job: Job, output: Path) -> Lease:
+    return Lease(database, Claim(job.id, job.fence), SETTINGS, output)
+
+
+def test_what_the_trainer_says_becomes_events_phases_metrics_and_progress(
+    database: Database, job: Job, tmp_path: Path
+) -> None:
+    said: list[AnyMessage] = [
+        PhaseStarted(phase=Phase.PREPARING),
+        PhaseFinished(phase=Phase.PREPARING, summary="100 rows"),
+        PhaseStarted(phase=Phase.TRAINING_TEACHER),
+        Warned(message="Few rows."),
+        Warned(message="Few rows."),
+        MetricsMeasured(step=1, values={"teacher/loss": 2.0}),
+        MetricsMeasured(step=2, values={"teacher/loss": 1.0}),
+        ProgressMade(progress=Progress(phase=Phase.TRAINING_TEACHER, step=2)),
+    ]
+    with held(database, job, tmp_path / "none") as lease:
+        for message in said:
+            lease.add(message)
+
+    now = read(database, job)
+    assert now.phase == Phase.TRAINING_TEACHER
+    assert [(p["name"], p["status"]) for p in now.phases] == [
+        ("preparing", "succeeded"),
+        ("training_teacher", "running"),
+    ]
+    assert now.warnings == ["Few rows."]
+    assert now.latest_metrics == {"teacher/loss": 1.0}
+    assert now.progress is not None
+    assert now.progress["step"] == 2
+    with database.read() as session:
+        events = session.scalars(select(JobEvent).order_by(JobEvent.number)).all()
+        metrics = session.scalars(select(JobMetric).order_by(JobMetric.step)).all()
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert [event.message for event in events[2:]] == [
+        "Preparing has begun.",
+        "Preparing: 100 rows",
+        "Training teacher has begun.",
+        "Few rows.",
+    ]
+    assert [(metric.step, metric.value) for metric in metrics] == [(1, 2.0), (2, 1.0)]
+
+
+def test_a_held_job_s_lease_moves_on_without_any_news(
+    database: Database, job: Job, tmp_path: Path
+) -> None:
+    before = job.lease_until
+    assert before is not None
+    with held(database, job, tmp_path / "none"):
+        wait_for(lambda: (read(database, job).lease_until or before) > before)
+
+
+@pytest.mark.parametrize(("kill", "wish"), [(False, Wish.STOP), (True, Wish.KILL)])
+def test_a_cancelled_job_is_noticed_at_the_next_renewal(
+    database: Database, job: Job, tmp_path: Path, *, kill: bool, wish: Wish
+) -> None:
+    with held(database, job, tmp_path / "none") as lease:
+        with database.write() as session:
+            verbs.cancel(session, verbs.lock(session, job.id), kill=kill)
+        wait_for(lambda: lease.wish is wish)
+
+
+def test_a_stale_attempt_abandons_and_writes_nothing_more(
+    database: Database, job: Job, tmp_path: Path
+) -> None:
+    with database.write() as session:
+        verbs.take_back(session, verbs.lock(session, job.id))
+    new = claimed(database)
+    with held(database, job, tmp_path / "none") as lease:
+        lease.add(PhaseStarted(phase=Phase.PREPARING))
+        wait_for(lambda: lease.wish is Wish.ABANDON)
+
+    now = read(database, job)
+    assert (now.fence, now.version, now.phase) == (new.fence, new.version, None)
+
+
+def test_the_log_is_kept_in_order_with_its_last_words(
+    database: Database, job: Job, tmp_path: Path
+) -> None:
+    output = tmp_path / "trainer.log"
+    with held(database, job, output):
+        output.write_text("first\nsecond\n")
+        wait_for(lambda: len(_log(database)) > 0)
+        with output.open("ab") as file:
+            file.write("third\nEnde \0 \N{GREEK SMALL LETTER ALPHA}".encode())
+
+    assert "".join(_log(database)) == (
+        "first\nsecond\nthird\nEnde \N{REPLACEMENT CHARACTER} \N{GREEK SMALL LETTER ALPHA}"
+    )
+
+
+def test_a_trainer_that_prints_without_end_does_not_fill_the_database(
+    database: Database, job: Job, tmp_path: Path
+) -> None:
+    output = tmp_path / "trainer.log"
+    output.write_bytes(b"x" * 99 + b"\n" * 2 * LIMIT_BYTES)
+    with held(database, job, output):
+        wait_for(lambda: sum(map(len, _log(database))) >= LIMIT_BYTES)
+        time.sleep(0.3)
+
+    assert sum(map(len, _log(database))) < LIMIT_BYTES + 100_000
+
+
+def _log(database: Database) -> list[str]:
+    with database.read() as session:
+        return list(session.scalars(select(JobLog.text).order_by(JobLog.number)))
