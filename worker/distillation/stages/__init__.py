@@ -1,1 +1,1 @@
-"""The stages of a job, in order: each has ``run(run: Run) -> None`` and leaves its output in the workspace."""
+"""A job's stages, in order: each has ``run(spec, workspace, reporter)`` and leaves a folder."""

@@ -1,0 +1,118 @@
+"""Read the data, check that the spec fits it, divide it, and measure its mean and deviation.
+
+Shapes: N = examples, C = channels, F = features.
+"""
+
+import importlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from app.contracts.dataset import Builtin
+from app.contracts.job import JobSpec, Phase, Progress
+from worker.distillation.dataset import Dataset, InputDescription, Part, RawData, Tell
+from worker.distillation.fit import check_fit
+from worker.distillation.reporting import Reporter
+from worker.distillation.split import divide
+from worker.distillation.workspace import Workspace
+
+ROWS_AT_ONCE = 4096
+FEW_EXAMPLES = 100
+MUCH_LARGER = 20
+
+
+def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
+    """Write the folder `prepared`. Raises BadInput where the data or the spec cannot work."""
+    with workspace.writing("prepared") as folder:
+        data = _read(spec, workspace, folder, _percent_told(reporter))
+        check_fit(spec, list(data.inputs.shape[1:]))
+        ids = divide(data.labels, data.class_names, spec.dataset.split, data.test)
+        _warn_of_small_parts(data, ids, reporter)
+        Dataset(data.inputs, data.labels, ids, _description(data, ids["train"])).save(folder)
+
+
+def _percent_told(reporter: Reporter) -> Tell:
+    started = time.monotonic()
+
+    def tell(done: int, total: int) -> None:
+        reporter.progress(
+            lambda: Progress(
+                phase=Phase.PREPARING,
+                step=100 * done // max(total, 1),
+                steps=100,
+                seconds_left=(time.monotonic() - started) * (total - done) / max(done, 1),
+            )
+        )
+
+    return tell
+
+
+def _read(spec: JobSpec, workspace: Workspace, scratch: Path, tell: Tell) -> RawData:
+    if isinstance(spec.dataset, Builtin):
+        return _reader("builtin")(spec.dataset, None, scratch, tell)
+    settings = spec.dataset.format
+    return _reader(settings.name)(settings, workspace.input(spec.dataset.file), scratch, tell)
+
+
+def _reader(name: str) -> Callable[..., RawData]:
+    read: Callable[..., RawData] = importlib.import_module(f"worker.distillation.data.{name}").read
+    return read
+
+
+def _warn_of_small_parts(
+    data: RawData, ids: dict[Part, npt.NDArray[np.int64]], reporter: Reporter
+) -> None:
+    num_test, num_validation = len(ids["test"]), len(ids["validation"])
+    if num_test < FEW_EXAMPLES:
+        reporter.warn(
+            f"The test part has only {num_test} examples: one more error costs "
+            f"{100 / num_test:.1f} points of accuracy."
+        )
+    if 0 < num_validation < FEW_EXAMPLES:
+        reporter.warn(
+            f"The validation part, which chooses the best epoch, has only {num_validation} "
+            "examples."
+        )
+    counts = np.bincount(data.labels[ids["train"]])
+    rarest, commonest = int(counts.argmin()), int(counts.argmax())
+    if counts[commonest] > MUCH_LARGER * counts[rarest]:
+        reporter.warn(
+            f'Class "{data.class_names[commonest]}" has {counts[commonest]:,} training examples, '
+            f'"{data.class_names[rarest]}" has {counts[rarest]:,}: judge by macro F1 rather than '
+            "by accuracy."
+        )
+
+
+def _description(data: RawData, train: npt.NDArray[np.int64]) -> InputDescription:
+    shape = list(data.inputs.shape[1:])
+    mean, std = _mean_and_std(data.inputs, train)
+    return InputDescription(
+        kind="table" if len(shape) == 1 else "image",
+        shape=shape,
+        mean=mean.tolist(),
+        std=std.tolist(),
+        class_names=data.class_names,
+        columns=data.columns,
+    )
+
+
+def _mean_and_std(
+    inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return mean and deviation of each channel or feature over ``ids``, some rows at a time.
+
+    Twice through the rows: a sum of squares alone would lose what is left after subtraction.
+    What does not vary, or by less than float32 can tell, has the deviation 1.
+    """
+    axes = (0, *range(2, inputs.ndim))
+    num_values = len(ids) * int(np.prod(inputs.shape[2:], dtype=np.int64))
+    blocks = [ids[start : start + ROWS_AT_ONCE] for start in range(0, len(ids), ROWS_AT_ONCE)]
+    mean = sum(inputs[rows].sum(axis=axes, dtype=np.float64) for rows in blocks) / num_values
+    around = mean.reshape(-1, *[1] * (inputs.ndim - 2))
+    variance = sum(np.square(inputs[rows] - around).sum(axis=axes) for rows in blocks) / num_values
+    std = np.sqrt(variance)
+    constant = std <= np.finfo(np.float32).eps * np.abs(mean)
+    return mean, np.where(constant, 1.0, std)
