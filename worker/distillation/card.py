@@ -127,8 +127,9 @@ def _results(report: Report) -> list[str]:
 def _comparison(report: Report) -> list[str]:
     lines = [
         (
-            f"- The student gives the teacher's answer on {report.fidelity.agreement:.2%} of the "
-            f"test examples; mean KL(teacher || student) {report.fidelity.mean_divergence:.4f} nats."
+            f"- The student gives the teacher's answer on {report.fidelity.agreement:.2%} of "
+            f"the test examples; mean KL(teacher || student) "
+            f"{report.fidelity.mean_divergence:.4f} nats."
         )
     ]
     if report.gain is not None:
