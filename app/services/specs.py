@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.contracts.dataset import AnyDataset, Builtin, Csv, FileDataset
+from app.contracts.dataset import AnyDataset, Builtin, Csv
 from app.contracts.job import JobSpec
 from app.contracts.model import ModelInitialization, RegisteredTeacher, TrainedTeacher
 from app.contracts.objective import Labels
