@@ -1,0 +1,91 @@
+"""Does distillation help? scikit-learn's digits, ten seeds, through the real pipeline.
+
+Prints a Markdown table and exits with 1 if the distilled student does not beat its baseline by at
+least 5 test errors in the mean and on at least 8 of 10 seeds. `python -m benchmarks.digits`.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+from app.contracts.dataset import Builtin, Split
+from app.contracts.job import JobSpec, Resources
+from app.contracts.model import Mlp, Student, TrainedTeacher
+from app.contracts.objective import SoftTargets
+from app.contracts.report import Report
+from app.contracts.training import Adamw, OneCycle, ShiftCrop, Training
+from worker.distillation import pipeline
+from worker.distillation.reporting import Reporter
+from worker.distillation.workspace import Workspace
+
+NUM_SEEDS = 10
+LEAST_MEAN_GAIN = 5.0
+LEAST_WINS = 8
+STEPS_PER_EPOCH = 8
+"""Of 898 examples in batches of up to 128."""
+
+
+def recipe(seed: int) -> JobSpec:
+    optimizer, schedule = Adamw(lr=1e-2), OneCycle()
+    return JobSpec(
+        dataset=Builtin(name="digits", split=Split(validation=0.0, test=0.5, seed=seed)),
+        teacher=TrainedTeacher(
+            architecture=Mlp(hidden_sizes=[256], dropout=0.2),
+            training=Training(
+                epochs=-(-2500 // STEPS_PER_EPOCH),
+                optimizer=optimizer,
+                schedule=schedule,
+                augmentation=[ShiftCrop(pixels=1)],
+                seed=seed,
+            ),
+        ),
+        student=Student(architecture=Mlp(hidden_sizes=[32])),
+        objective=[SoftTargets(temperature=4.0)],
+        training=Training(
+            epochs=-(-1500 // STEPS_PER_EPOCH), optimizer=optimizer, schedule=schedule, seed=seed
+        ),
+        export=["safetensors"],
+        resources=Resources(gpus=0),
+    )
+
+
+def run(seed: int) -> Report:
+    with tempfile.TemporaryDirectory() as folder:
+        return pipeline.run(recipe(seed), Workspace(Path(folder)), Reporter(lambda _: None))
+
+
+def errors(report: Report) -> tuple[int, int, int]:
+    """Return the test errors of teacher, baseline and student."""
+    baseline = report.baseline
+    if baseline is None:
+        raise ValueError("the report has no baseline; the recipe asks for one")
+    return report.teacher.test.errors, baseline.test.errors, report.student.test.errors
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    started = time.monotonic()
+    print("| seed | teacher | baseline | student | gain |")
+    print("| ---: | ---: | ---: | ---: | ---: |")
+    rows = []
+    for seed in range(NUM_SEEDS):
+        teacher, baseline, student = errors(run(seed))
+        rows.append((teacher, baseline, student, baseline - student))
+        print(f"| {seed} | {teacher} | {baseline} | {student} | {baseline - student} |", flush=True)
+    columns = list(zip(*rows, strict=True))
+    for name, statistic in (("mean", statistics.mean), ("sd", statistics.stdev)):
+        print(f"| {name} | " + " | ".join(f"{statistic(column):.1f}" for column in columns) + " |")
+    gain, wins = statistics.mean(columns[3]), sum(won > 0 for won in columns[3])
+    print(
+        f"\nTest errors; the student is better on {wins} of {NUM_SEEDS} seeds. "
+        f"{time.monotonic() - started:.0f} s."
+    )
+    return 0 if gain >= LEAST_MEAN_GAIN and wins >= LEAST_WINS else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`python -m worker.distillation SPEC FOLDER`: one run, by hand or under the supervisor."""
+
+import argparse
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from app.contracts.job import JobError, JobSpec
+from app.contracts.message import AnyMessage, ExitCode, Failed
+from worker.distillation.console import Console
+from worker.distillation.errors import JobFailure, Stopped
+from worker.distillation.reporting import Reporter
+from worker.distillation.workspace import Workspace
+
+PR_SET_PDEATHSIG = 1
+"""From Linux's <sys/prctl.h>: the signal to get when the parent dies."""
+
+
+class MessagePipe:
+    """Writes each message as one whole line of JSON."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._stream = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
+
+    def send(self, message: AnyMessage) -> None:
+        self._stream.write(message.model_dump_json() + "\n")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a spec and return the process's exit code; an unforeseen error is raised."""
+    given = _parser().parse_args(arguments)
+    if given.parent_pid is not None:
+        _die_with(given.parent_pid)
+    outlet = Console() if given.messages_fd is None else MessagePipe(given.messages_fd)
+    reporter = Reporter(outlet.send)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: setattr(reporter, "stop_requested", True))
+    try:
+        spec = JobSpec.model_validate_json(given.spec.read_bytes())
+    except ValidationError as error:
+        reporter.send(Failed(error=_invalid_spec(error)))
+        return ExitCode.BAD_INPUT
+    return _run(spec, Workspace(given.folder), reporter)
+
+
+def _run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> int:
+    # Only now: importing torch takes a second, in which the parent may already die.
+    from worker.distillation import pipeline  # noqa: PLC0415
+
+    try:
+        pipeline.run(spec, workspace, reporter)
+    except JobFailure:
+        return ExitCode.BAD_INPUT
+    except Stopped:
+        return ExitCode.CANCELLED
+    return ExitCode.SUCCEEDED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m worker.distillation", description=__doc__)
+    parser.add_argument("spec", type=Path, help="a job spec, as JSON")
+    parser.add_argument(
+        "folder", type=Path, help="the run's folder; files the spec names lie in its inputs/"
+    )
+    parser.add_argument("--messages-fd", type=int, help="write messages there, one JSON a line")
+    parser.add_argument("--parent-pid", type=int, help="die with this parent")
+    return parser
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent ends; exit if it has already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent process is gone")
+
+
+def _invalid_spec(error: ValidationError) -> JobError:
+    problems = "; ".join(
+        f"/{'/'.join(map(str, problem['loc']))}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_context=False)
+    )
+    return JobError(
+        code="invalid_spec",
+        message=problems,
+        retryable=False,
+        hint="each path is where in the spec the value stands",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Make a training a function of its spec and the machine's type, and leave no trace of it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import torch
+
+MOST_THREADS = 8
+"""More seldom help at this size; and the number, which decides bits, varies less by machine."""
+
+
+@contextmanager
+def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]:
+    """Fix the number of threads and, where ``deterministic``, every algorithm.
+
+    Random generators and all of torch's settings are afterwards as they were.
+    """
+    with ExitStack() as restore:
+        devices = [device] if device.type == "cuda" else []
+        restore.enter_context(torch.random.fork_rng(devices=devices))
+        restore.callback(torch.set_num_threads, torch.get_num_threads())
+        restore.callback(
+            torch.use_deterministic_algorithms,
+            torch.are_deterministic_algorithms_enabled(),
+            warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
+        )
+        cudnn = torch.backends.cudnn
+        restore.callback(setattr, cudnn, "deterministic", cudnn.deterministic)
+        restore.callback(setattr, cudnn, "benchmark", cudnn.benchmark)
+        cudnn.deterministic, cudnn.benchmark = deterministic, not deterministic
+        torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
+        torch.use_deterministic_algorithms(deterministic)
+        # cuBLAS reads it once, when it starts, so it stays; a free run is only tied to a workspace.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        yield

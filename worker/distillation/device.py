@@ -1,0 +1,23 @@
+"""Which device a run computes on."""
+
+import torch
+
+from app.contracts.job import Resources
+from worker.distillation.errors import BadInput
+
+
+def choose_device(resources: Resources) -> torch.device:
+    """Return the GPU where there is one and the spec allows it, else the CPU.
+
+    Raises:
+        BadInput: the spec demands a GPU and there is none.
+    """
+    if resources.gpus != 0 and torch.cuda.is_available():
+        return torch.device("cuda", torch.cuda.current_device())
+    if resources.gpus:
+        raise BadInput(
+            "no_gpu",
+            f"the spec asks for {resources.gpus} GPU, but torch finds none here",
+            hint="leave resources.gpus out to use whatever there is",
+        )
+    return torch.device("cpu")

@@ -1,0 +1,55 @@
+"""What a training leaves beside its model: `history.json`, the curves and the epoch kept."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, Field
+
+
+class EpochRecord(BaseModel):
+    """One epoch's means; the loss is that of training, weighted as the objective says."""
+
+    epoch: int = Field(description="From 1.")
+    lr: float = Field(description="Of the epoch's last step.")
+    loss: float
+    losses: dict[str, float] = Field(description="Of each term of the objective, not weighted.")
+    validation_accuracy: float | None = None
+    validation_log_loss: float | None = None
+
+    def is_better_than(self, other: "EpochRecord | None") -> bool:
+        """Say whether to keep this epoch rather than an earlier one."""
+        if other is None or other.validation_accuracy is None:
+            return True
+        return self.quality > other.quality
+
+    @property
+    def quality(self) -> tuple[float, float]:
+        """Order epochs: by validation accuracy, then by validation log loss."""
+        return (self.validation_accuracy or 0.0, -(self.validation_log_loss or 0.0))
+
+    def series(self, role: str) -> dict[str, float]:
+        """Return the values by the names of their series, such as `student/loss`."""
+        values = {f"{role}/lr": self.lr, f"{role}/loss": self.loss}
+        values |= {f"{role}/loss/{name}": value for name, value in self.losses.items()}
+        if self.validation_accuracy is not None and self.validation_log_loss is not None:
+            values[f"{role}/validation_accuracy"] = self.validation_accuracy
+            values[f"{role}/validation_log_loss"] = self.validation_log_loss
+        return values
+
+
+class History(BaseModel):
+    """A whole training."""
+
+    epoch: int | None = Field(None, description="The epoch kept, from 1; none if not trained.")
+    epochs: list[EpochRecord] = []
+
+    @property
+    def kept(self) -> EpochRecord | None:
+        return self.epochs[self.epoch - 1] if self.epoch is not None else None
+
+    def save(self, folder: Path) -> None:
+        (folder / "history.json").write_text(self.model_dump_json(indent=2))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        return cls.model_validate_json((folder / "history.json").read_text())

@@ -1,0 +1,79 @@
+"""A whole run: the stages in order, each done once however often the run is started."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+
+from app.contracts.job import JobSpec, Phase
+from app.contracts.message import Failed, Finished, PhaseFinished, PhaseStarted
+from app.contracts.report import Report
+from worker.distillation.errors import JobFailure
+from worker.distillation.reporting import Reporter
+from worker.distillation.stages import (
+    collect_knowledge,
+    evaluate,
+    export,
+    prepare,
+    train_baseline,
+    train_student,
+    train_teacher,
+)
+from worker.distillation.summaries import read_report, summary
+from worker.distillation.workspace import Workspace
+
+Stage = Callable[[JobSpec, Workspace, Reporter], None]
+
+STAGES: tuple[tuple[Phase, str, Stage], ...] = (
+    (Phase.PREPARING, "prepared", prepare.run),
+    (Phase.TRAINING_TEACHER, "teacher", train_teacher.run),
+    (Phase.COLLECTING_KNOWLEDGE, "knowledge", collect_knowledge.run),
+    (Phase.TRAINING_BASELINE, "baseline", train_baseline.run),
+    (Phase.TRAINING_STUDENT, "student", train_student.run),
+    (Phase.EVALUATING, "evaluation", evaluate.run),
+    (Phase.EXPORTING, "outputs", export.run),
+)
+"""Each phase, the folder it leaves (none if it has nothing to do), and what does it."""
+
+
+def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Report:
+    """Run what is not finished yet; every message of the run goes through ``reporter``.
+
+    Raises:
+        JobFailure: the run cannot succeed; it has been reported.
+        Stopped: the reporter was asked to stop; the finished stages stay.
+    """
+    for phase, name, stage in STAGES:
+        reporter.send(PhaseStarted(phase=phase))
+        if not workspace.is_finished(name):
+            with _failures_reported(phase, reporter):
+                stage(spec, workspace, reporter)
+        if workspace.is_finished(name):
+            reporter.send(PhaseFinished(phase=phase, summary=summary(phase, workspace)))
+        else:
+            reporter.send(PhaseFinished(phase=phase, skipped=True))
+    report = read_report(workspace)
+    reporter.send(Finished(report=report))
+    return report
+
+
+@contextmanager
+def _failures_reported(phase: Phase, reporter: Reporter) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        failure = JobFailure(
+            "out_of_gpu_memory",
+            f"the GPU's memory does not hold this phase: {error}",
+            hint="lower batch_size, choose a smaller architecture or precision bfloat16",
+        )
+        _report(failure, phase, reporter)
+        raise failure from error
+    except JobFailure as failure:
+        _report(failure, phase, reporter)
+        raise
+
+
+def _report(failure: JobFailure, phase: Phase, reporter: Reporter) -> None:
+    error = failure.as_error().model_copy(update={"phase": phase})
+    reporter.send(Failed(error=error))

@@ -1,0 +1,74 @@
+"""Models registered by earlier jobs, as a teacher or as a student's start: checked, then loaded."""
+
+from pathlib import Path
+
+from app.contracts.model import AnyArchitecture, ModelInitialization, Student
+from worker.distillation.build import build, load_model, read_config
+from worker.distillation.classifier import Classifier
+from worker.distillation.dataset import InputDescription
+from worker.distillation.errors import BadInput
+from worker.distillation.workspace import Workspace
+
+
+def registered_folder(identifier: str, workspace: Workspace, data: InputDescription) -> Path:
+    """Return the folder of a registered model that takes and answers what the data holds.
+
+    Raises:
+        BadInput: it is not there, or its inputs or classes differ from the data's.
+    """
+    folder = workspace.input(identifier)
+    if not (folder / "config.json").is_file():
+        raise BadInput(
+            "model_not_found",
+            f"model {identifier!r} is not among the run's inputs",
+            hint="by hand, put its config.json and model.safetensors into inputs/<model id>",
+        )
+    description = read_config(folder).description
+    for what, given, expected in (
+        ("kind of input", description.kind, data.kind),
+        ("input shape", description.shape, data.shape),
+        ("columns", description.columns, data.columns),
+        ("class names", description.class_names, data.class_names),
+    ):
+        if given != expected:
+            raise BadInput(
+                "model_does_not_fit",
+                f"the {what} of model {identifier!r} and of the data differ: the model has "
+                f"{_shown(given)}, the data has {_shown(expected)}",
+                hint="use a model trained for the same inputs and classes",
+            )
+    return folder
+
+
+def initial_student(
+    student: Student, workspace: Workspace, data: InputDescription, seed: int
+) -> tuple[Classifier, InputDescription]:
+    """Return the student before training, and the inputs it takes.
+
+    A registered start keeps its own standardisation, to which its weights are fitted.
+
+    Raises:
+        BadInput: the registered model is of another architecture, or does not fit the data.
+    """
+    if not isinstance(student.initialize, ModelInitialization):
+        return build(student.architecture, data, seed), data
+    identifier = student.initialize.model
+    folder = registered_folder(identifier, workspace, data)
+    config = read_config(folder)
+    _check_architecture(identifier, config.architecture, student.architecture)
+    return load_model(folder), config.description
+
+
+def _check_architecture(identifier: str, given: AnyArchitecture, expected: AnyArchitecture) -> None:
+    if given != expected:
+        raise BadInput(
+            "architecture_differs",
+            f"the student is {expected.model_dump_json()}, but model {identifier!r} to start from "
+            f"is {given.model_dump_json()}",
+            hint="give the student the registered model's architecture, or start from random",
+        )
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."  # noqa: PLR2004 - a line to read
