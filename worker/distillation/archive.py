@@ -22,6 +22,7 @@ MAX_RATIO = 100
 HARMLESS_BYTES = 64 * 2**20  # what may come of however little: tiny pictures pack very well
 MAX_NAME_LENGTH = 1000
 _BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, ValueError)
+_PADDING_AT_ONCE = 2**16
 _BLOCK = 512  # a tar's header is one, and its end mark is one of zeros
 
 
@@ -137,6 +138,8 @@ def _tar_members(path: Path, *, packed: bool) -> Iterator[Member]:
             raise BadInput(
                 "broken_archive", "The archive is damaged or cut off: it has no end mark"
             )
+        while stream.read(_PADDING_AT_ONCE):
+            pass  # to gzip's checksum, which stands last
 
 
 def _is_plain(entry: tarfile.TarInfo) -> bool:

@@ -100,7 +100,8 @@ def _opened(content: bytes, name: str) -> Iterator[Image.Image]:
                 yield image
     except UnidentifiedImageError as error:
         raise BadInput(
-            "not_an_image", f'"{name}" is not an image in any of {", ".join(FORMATS)}'
+            "not_an_image",
+            f'"{name}" is no whole image in any of {", ".join(FORMATS)}',
         ) from error
     except _BROKEN as error:
         raise BadInput(
