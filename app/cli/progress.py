@@ -43,8 +43,6 @@ class JobDisplay:
             self._say(f"attempt {job.attempt + 1} waits: {job.waiting_reason}")
         for record in job.phases:
             self._show_phase(job, record)
-        for warning in job.warnings:
-            self._say(f"Note: {warning}")
 
     def _show_phase(self, job: Job, record: PhaseRecord) -> None:
         if not self._console.is_terminal:
@@ -96,3 +94,6 @@ def print_outcome(console: Console, job: Job) -> None:
             console.print(job.error.hint, markup=False)
     if job.result is not None:
         print_result(console, job.result)
+    # Both may hold the same warning.
+    for warning in dict.fromkeys([*job.warnings, *(job.result.warnings if job.result else [])]):
+        console.print(f"Note: {warning}", style="yellow", markup=False)

@@ -21,8 +21,6 @@ ROWS: dict[str, Callable[[ModelReport], str]] = {
 def print_result(console: Console, report: Report) -> None:
     console.print(_table(report))
     console.print(conclusion(report), highlight=False)
-    for warning in report.warnings:
-        console.print(f"Note: {warning}", style="yellow", markup=False)
 
 
 def conclusion(report: Report) -> str:

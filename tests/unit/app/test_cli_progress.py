@@ -5,8 +5,9 @@ from io import StringIO
 
 from rich.console import Console
 
-from app.cli.progress import JobDisplay, describe
+from app.cli.progress import JobDisplay, describe, print_outcome
 from app.contracts.job import DesiredStatus, Job, Phase, PhaseRecord, Progress, Status
+from tests.unit.app.served import report
 
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -83,5 +84,17 @@ def test_a_file_has_a_line_for_each_change_and_none_twice() -> None:
     assert shown(terminal=False).splitlines() == [
         "preparing: succeeded",
         "training_teacher: running",
-        "Note: the test part is small",
     ]
+
+
+def test_the_outcome_tells_each_warning_once() -> None:
+    job = running_job()
+    job.result = report().model_copy(update={"warnings": [*job.warnings, "no gain"]})
+    console = Console(file=StringIO(), width=120)
+
+    print_outcome(console, job)
+
+    assert isinstance(console.file, StringIO)
+    text = console.file.getvalue()
+    assert text.count("Note: the test part is small") == 1
+    assert text.count("Note: no gain") == 1
