@@ -98,7 +98,7 @@ def test_an_open_route_answers_without_a_key(api: Api, path: str) -> None:
 
 @pytest.mark.parametrize("header", ["", "Bearer", "Bearer x", "Basic dTpw", "Bearer \xe9"])
 def test_an_odd_header_is_401(api: Api, header: str) -> None:
-    headers = {"Authorization": header.encode("latin-1")}
+    headers = {b"Authorization": header.encode("latin-1")}
     assert api.client.get(JOBS, headers=headers).status_code == 401
 
 

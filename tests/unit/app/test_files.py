@@ -1,0 +1,173 @@
+"""Uploaded files over HTTP, and the files of jobs and models."""
+
+import gzip
+import hashlib
+from typing import Any
+
+import pytest
+
+from app.routes import files
+from tests.unit.app.conftest import JOBS, Api
+
+
+def test_an_uploaded_file_is_kept_byte_for_byte(api: Api) -> None:
+    content = bytes(range(256)) * 10_000
+    file = api.upload(content, "data.bin")
+    assert file["id"].startswith("file-")
+    assert (file["object"], file["filename"], file["purpose"]) == ("file", "data.bin", "dataset")
+    assert file["bytes"] == len(content)
+    assert file["sha256"] == hashlib.sha256(content).hexdigest()
+    assert api.client.get(f"/v1/files/{file['id']}").json() == file
+    assert api.client.get(f"/v1/files/{file['id']}/content").content == content
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type"),
+    [
+        (b"a,b\n1,2\n", "text/plain"),
+        (("x" * (2**20 - 1) + "\u00e9").encode(), "text/plain"),
+        (b"x" * 2**20 + b"\xc3", "application/octet-stream"),
+        (b"x" * 2**20 + b"\0", "application/octet-stream"),
+        ("\u00e9".encode("latin-1"), "application/octet-stream"),
+        (b"PK\x03\x04" + b"\0" * 20, "application/zip"),
+        (gzip.compress(b"x"), "application/gzip"),
+        (b"a".ljust(257, b"\0") + b"ustar\0", "application/x-tar"),
+        (b"\x89PNG\r\n\x1a\n", "image/png"),
+        (b"PAR1....PAR1", "application/vnd.apache.parquet"),
+    ],
+)
+def test_what_kind_a_file_is_its_bytes_say_and_not_the_client(
+    api: Api, content: bytes, media_type: str
+) -> None:
+    upload = {"file": ("a.html", content, "text/html")}
+    assert api.client.post("/v1/files", files=upload).json()["media_type"] == media_type
+
+
+def test_a_purpose_is_kept(api: Api) -> None:
+    upload = {"file": ("a.csv", b"x")}
+    answer = api.client.post("/v1/files", files=upload, data={"purpose": "fine-tune"})
+    assert answer.json()["purpose"] == "fine-tune"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "purpose", "pointer"),
+    [
+        ("a.csv", b"", "dataset", "/file"),
+        ("x" * 256, b"x", "dataset", "/file"),
+        ("..", b"x", "dataset", "/file"),
+        ("../../etc/passwd", b"x", "dataset", "/file"),
+        ("..\\windows", b"x", "dataset", "/file"),
+        ("a\u202eb", b"x", "dataset", "/file"),
+        ("a.csv", b"x", "", "/purpose"),
+        ("a.csv", b"x", "p" * 65, "/purpose"),
+        ("a.csv", b"x", "a b", "/purpose"),
+    ],
+)
+def test_an_odd_file_is_refused_and_leaves_nothing(
+    api: Api, name: str, content: bytes, purpose: str, pointer: str
+) -> None:
+    upload = {"file": (name, content)}
+    answer = api.client.post("/v1/files", files=upload, data={"purpose": purpose})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == pointer
+    assert api.client.get("/v1/files").json()["data"] == []
+    assert not [path for path in (api.folder / "blobs").rglob("*") if path.is_file()]
+
+
+def test_a_name_with_control_characters_is_refused(api: Api) -> None:
+    # By hand: an HTTP client would escape the name.
+    form = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a\x01b"\r\n\r\n1\r\n--x--'
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = api.client.post("/v1/files", content=form, headers=headers)
+    assert answer.status_code in {400, 422}
+    assert api.client.get("/v1/files").json()["data"] == []
+    fine = api.client.post("/v1/files", content=form.replace(b"\x01", b"-"), headers=headers)
+    assert fine.json()["filename"] == "a-b"
+
+
+@pytest.mark.parametrize(
+    "request_parts",
+    [
+        {},
+        {"json": {"file": "x"}},
+        {"data": {"file": "x"}},
+        {"files": {"other": ("a.csv", b"x")}},
+        {"files": [("file", ("a.csv", b"x")), ("file", ("b.csv", b"y"))]},
+        {"files": {"file": ("a.csv", b"x"), "purpose": ("b", b"dataset")}},
+        {"files": {"file": ("a.csv", b"x")}, "data": {"purpose": "x" * 2000}},
+        {"content": b"--x\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+        {"content": b"x", "headers": {"Content-Type": "multipart/form-data"}},
+    ],
+)
+def test_a_form_without_exactly_one_file_is_refused(
+    api: Api, request_parts: dict[str, Any]
+) -> None:
+    answer = api.client.post("/v1/files", **request_parts)
+    assert answer.status_code in {400, 422}
+    assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_an_upload_beyond_the_limit_is_413(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MOST_UPLOAD_BYTES", 1000)
+    answer = api.client.post("/v1/files", files={"file": ("a.csv", b"x" * 1000)})
+    assert answer.status_code == 413
+
+
+def test_files_are_listed_newest_first_page_by_page(api: Api) -> None:
+    ids = [api.upload(bytes([number + 65]))["id"] for number in range(3)][::-1]
+    first = api.client.get("/v1/files?limit=2").json()
+    assert [file["id"] for file in first["data"]] == ids[:2]
+    rest = api.client.get(f"/v1/files?after={first['last_id']}").json()
+    assert ([file["id"] for file in rest["data"]], rest["has_more"]) == (ids[2:], False)
+
+
+RESULTS = {"student/model.onnx": b"onnx", "student/config.json": b"{}", "report.json": b"[]"}
+
+
+def test_a_jobs_files_are_listed_by_path_and_read(api: Api) -> None:
+    path = f"{JOBS}/{api.post_job()['id']}/files"
+    assert api.client.get(path).json()["data"] == []
+    api.succeed(api.claim(), RESULTS)
+    listed = api.client.get(path).json()["data"]
+    assert [file["path"] for file in listed] == sorted(RESULTS)
+    for file in listed:
+        answer = api.client.get(f"{path}/{file['path']}")
+        assert answer.content == RESULTS[file["path"]]
+        assert hashlib.sha256(answer.content).hexdigest() == file["sha256"]
+
+
+def test_a_model_shows_its_own_files_without_their_folder(api: Api) -> None:
+    job = api.post_job(name="small")
+    model_id = api.succeed(api.claim(), RESULTS)
+    model = api.client.get(f"/v1/models/{model_id}").json()
+    assert (model["name"], model["role"], model["job_id"]) == ("small", "student", job["id"])
+    assert [file["path"] for file in model["files"]] == ["config.json", "model.onnx"]
+    assert api.client.get("/v1/models").json()["data"] == [model]
+    path = f"/v1/models/{model_id}/files"
+    assert api.client.get(f"{path}/model.onnx").content == b"onnx"
+    assert api.client.get(f"{path}/report.json").status_code == 404
+    assert api.client.get(f"{path}/%2e%2e/report.json").status_code == 404
+
+
+def test_models_are_listed_newest_first_page_by_page(api: Api) -> None:
+    made: list[str] = []
+    for _ in range(3):
+        api.post_job()
+        made.insert(0, api.succeed(api.claim(), {}))
+    first = api.client.get("/v1/models?limit=2").json()
+    assert ([model["id"] for model in first["data"]], first["has_more"]) == (made[:2], True)
+    rest = api.client.get(f"/v1/models?after={first['last_id']}").json()
+    assert [model["id"] for model in rest["data"]] == made[2:]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../../pepper", "..%2f..%2fpepper", "%2e%2e/%2e%2e/pepper", "%252e%252e%252fpepper",
+     "/etc/passwd", "student/%2e%2e/report.json", "student//model.onnx", "STUDENT/model.onnx", ""],
+)  # fmt: skip
+def test_a_path_is_only_ever_a_name_in_the_list(api: Api, path: str) -> None:
+    job_id = api.post_job()["id"]
+    api.succeed(api.claim(), RESULTS)
+    assert api.client.get(f"{JOBS}/{job_id}/files/{path}").status_code == 404
