@@ -141,7 +141,7 @@ SIXTEEN_BITS = image(1, mode="I;16")
     ("contents", "code", "says"),
     [
         (PETS | {"cat/3.png": image(size=(6, 5))}, "sizes_differ", '"cat/3.png" is 6 x 5'),
-        (PETS | {"cat/3.png": image()[:20]}, "not_an_image", '"cat/3.png"'),
+        (PETS | {"cat/3.png": image()[:20]}, "broken_image", '"cat/3.png"'),
         (PETS | {"cat/3.png": b"none"}, "not_an_image", '"cat/3.png"'),
         (PETS | {"cat/3.png": image(kind="BMP")[:-30]}, "broken_image", '"cat/3.png"'),
         (PETS | {"cat/3.png": image(kind="TIFF")}, "not_an_image", '"cat/3.png"'),
