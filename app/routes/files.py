@@ -49,14 +49,11 @@ async def receive_upload(request: Request, _caller: FilesWriter) -> AsyncIterato
     """Read the form into a temporary file, once the caller is known: a stranger fills no disk."""
     limited = Request(request.scope, _limited(request))
     async with limited.form(max_files=1, max_fields=8, max_part_size=1024) as form:
-        file, purpose = form.get("file"), form.get("purpose", "dataset")
+        file = form.get("file")
         if not isinstance(file, UploadFile):
             message = "expected a form (multipart/form-data) with a file in its field 'file'"
             raise InvalidPayload([Problem("/file", "missing", message)])
-        if not isinstance(purpose, str):
-            message = "given a file; expected text such as 'dataset'"
-            raise InvalidPayload([Problem("/purpose", "invalid_purpose", message)])
-        yield Upload(file.file, file.filename or "", purpose)
+        yield Upload(file.file, file.filename or "", str(form.get("purpose", "dataset")))
 
 
 @router.post("", summary="Upload a file", status_code=201, openapi_extra=FORM)

@@ -25,8 +25,6 @@ def explain(contract: object, errors: Sequence[Mapping[str, Any]]) -> list[Probl
 
 def explain_value(error: Mapping[str, Any]) -> str:
     """Say what was given and what is expected, of an error without a contract to look into."""
-    if error["type"] == "missing":
-        return "it is missing"
     options = _quoted(error.get("ctx", {}).get("expected", ""))
     given = error["input"]
     if error["type"] in {"literal_error", "enum"} and options:

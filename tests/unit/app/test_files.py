@@ -1,5 +1,6 @@
 """Uploaded files over HTTP, and the files of jobs and models."""
 
+import asyncio
 import gzip
 import hashlib
 from typing import Any
@@ -113,6 +114,36 @@ def test_an_upload_beyond_the_limit_is_413(api: Api, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(files, "MOST_UPLOAD_BYTES", 1000)
     answer = api.client.post("/v1/files", files={"file": ("a.csv", b"x" * 1000)})
     assert answer.status_code == 413
+
+
+def test_a_client_that_goes_away_in_an_upload_is_no_failure_of_ours(
+    api: Api, capsys: pytest.CaptureFixture[str]
+) -> None:
+    messages = [
+        {"type": "http.request", "body": b"--x\r\n", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    sent: list[Any] = []
+
+    async def receive() -> Any:  # noqa: ANN401 (an ASGI message)
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:  # noqa: ANN401 (an ASGI message)
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/files",
+        "query_string": b"",
+        "headers": [
+            (b"authorization", str(api.client.headers["Authorization"]).encode()),
+            (b"content-type", b"multipart/form-data; boundary=x"),
+        ],
+    }
+    asyncio.run(api.app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert "unexpected_error" not in capsys.readouterr().err
 
 
 def test_files_are_listed_newest_first_page_by_page(api: Api) -> None:

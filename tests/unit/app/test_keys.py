@@ -1,8 +1,10 @@
 """API keys: what they look like, how they are kept, when they stop working."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlalchemy import select
@@ -57,6 +59,20 @@ def test_the_pepper_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert keys.load_pepper(path) == pepper
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_processes_that_start_together_agree_on_the_pepper(tmp_path: Path) -> None:
+    for attempt in range(20):
+        path = tmp_path / f"pepper-{attempt}"
+        start = Barrier(4)
+
+        def load(path: Path = path, start: Barrier = start) -> bytes:
+            start.wait()
+            return keys.load_pepper(path)
+
+        with ThreadPoolExecutor(4) as pool:
+            peppers = {future.result() for future in [pool.submit(load) for _ in range(4)]}
+        assert len(peppers) == 1
 
 
 def test_a_pepper_that_is_too_short_is_refused(tmp_path: Path) -> None:
