@@ -1,0 +1,109 @@
+"""An exported file answers as the student does, and says nothing of where it was made."""
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from app.contracts.model import AnyArchitecture, CifarResnet, Convnet, Mlp
+from worker.distillation.build import build
+from worker.distillation.dataset import InputDescription
+from worker.distillation.errors import BadExport
+from worker.distillation.exporters import onnx as onnx_exporter
+from worker.distillation.exporters import safetensors as safetensors_exporter
+
+DESCRIPTION = InputDescription(
+    kind="image", shape=[1, 8, 8], mean=[80.0], std=[90.0], class_names=["cat", 'a "dog"', "ü"]
+)
+EXAMPLES = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [Mlp(hidden_sizes=[16], dropout=0.5), Convnet(dropout=0.5), CifarResnet(variant="8")],
+    ids=lambda each: each.name,
+)
+def test_onnx_answers_any_number_of_examples_as_the_student_does(
+    architecture: AnyArchitecture, tmp_path: Path
+) -> None:
+    student = build(architecture, DESCRIPTION, seed=0)
+    onnx_exporter.write(student, DESCRIPTION, EXAMPLES, tmp_path)
+
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    for batch in (EXAMPLES[:1], EXAMPLES[:3], EXAMPLES.repeat(5, 1, 1, 1)):
+        (logits,) = session.run(["logits"], {"inputs": batch.numpy()})
+        expected = student.eval()(batch).detach().numpy()
+        np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_onnx_carries_the_class_names_and_no_path_of_this_machine(tmp_path: Path) -> None:
+    onnx_exporter.write(build(Convnet(), DESCRIPTION, seed=0), DESCRIPTION, EXAMPLES, tmp_path)
+    file = tmp_path / "onnx" / "model.onnx"
+
+    properties = {each.key: each.value for each in onnx.load(file).metadata_props}
+    assert json.loads(properties["class_names"]) == DESCRIPTION.class_names
+    assert ".py" not in file.read_bytes().decode("latin-1")
+
+
+def test_equal_students_give_equal_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        student = build(Mlp(), DESCRIPTION, seed=0)
+        onnx_exporter.write(student, DESCRIPTION, EXAMPLES, tmp_path / name)
+        safetensors_exporter.write(student, DESCRIPTION, EXAMPLES, tmp_path / name)
+
+    for file in ("onnx/model.onnx", "model.safetensors"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+
+
+def test_exporting_is_quiet_and_leaves_logging_as_it_was(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    onnx_exporter.write(build(Mlp(), DESCRIPTION, seed=0), DESCRIPTION, EXAMPLES, tmp_path)
+
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    assert logging.root.manager.disable == logging.NOTSET
+
+
+class Forgetful(nn.Module):
+    """Answers otherwise once it is no longer traced, as a faulty export would."""
+
+    def __init__(self, shift: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(64, 3))
+        self.shift = shift
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        shift = 0.0 if torch.compiler.is_exporting() else self.shift
+        return inputs.flatten(1) @ self.weight * (1 + shift)
+
+
+def test_an_export_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadExport) as caught:
+        onnx_exporter.write(Forgetful(shift=0.1), DESCRIPTION, EXAMPLES, tmp_path)
+
+    error = caught.value.as_error()
+    assert (error.code, error.retryable) == ("export_differs", False)
+
+
+def test_rounding_alone_does_not_refuse_an_export(tmp_path: Path) -> None:
+    onnx_exporter.write(Forgetful(shift=1e-6), DESCRIPTION, EXAMPLES, tmp_path)
+
+
+def test_safetensors_holds_every_tensor_of_the_student(tmp_path: Path) -> None:
+    student = build(Convnet(), DESCRIPTION, seed=0)
+
+    safetensors_exporter.write(student, DESCRIPTION, EXAMPLES, tmp_path)
+
+    written = load_file(tmp_path / "model.safetensors")
+    assert written.keys() == student.state_dict().keys()
+    for name, value in student.state_dict().items():
+        assert torch.equal(written[name], value)

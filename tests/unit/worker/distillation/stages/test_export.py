@@ -1,0 +1,183 @@
+"""What a job delivers: whole, listed, and the same bytes whenever it is written again."""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import yaml
+
+from app.contracts.job import JobSpec
+from app.contracts.message import Manifest
+from tests.unit.worker.distillation.specs import Heard, spec_of, workspace_with
+from tests.unit.worker.distillation.trained import leave_models
+from worker.distillation.build import load_model, read_config
+from worker.distillation.dataset import Dataset
+from worker.distillation.stages import evaluate, export, prepare
+from worker.distillation.workspace import Workspace
+
+NAME = 'a --- <script>name</script>: with\n"quotes", # signs and [links](http://x)'
+ALWAYS = {"config.json", "README.md", "report.json", "preprocessor_config.json"}
+
+
+def evaluated(folder: Path, spec: JobSpec) -> Workspace:
+    workspace = workspace_with(folder)
+    prepare.run(spec, workspace, Heard().reporter)
+    leave_models(spec, workspace, {"teacher": None, "baseline": 0, "student": None})
+    evaluate.run(spec, workspace, Heard().reporter)
+    return workspace
+
+
+def exported(folder: Path, **changes: object) -> Path:
+    spec = spec_of(**changes)
+    workspace = evaluated(folder, spec)
+    export.run(spec, workspace, Heard().reporter)
+    return workspace.stage("outputs")
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give what a job with both formats delivers, under a name that is hard to quote."""
+    return exported(tmp_path_factory.mktemp("job"), name=NAME)
+
+
+def names_under(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("formats", "files"),
+    [
+        (["safetensors"], {"model.safetensors"}),
+        (["onnx"], {"onnx/model.onnx"}),
+        (["onnx", "safetensors"], {"onnx/model.onnx", "model.safetensors"}),
+    ],
+    ids=str,
+)
+def test_the_student_comes_in_the_formats_asked_for(
+    formats: list[str], files: set[str], tmp_path: Path
+) -> None:
+    assert names_under(exported(tmp_path, export=formats) / "student") == ALWAYS | files
+
+
+def test_the_manifest_lists_every_other_file_with_its_digest(outputs: Path) -> None:
+    manifest = Manifest.model_validate_json((outputs / "manifest.json").read_text())
+    assert {file.path for file in manifest.files} == names_under(outputs) - {"manifest.json"}
+    for file in manifest.files:
+        content = (outputs / file.path).read_bytes()
+        assert file.sha256 == hashlib.sha256(content).hexdigest()
+        assert file.bytes == len(content)
+
+
+def test_a_teacher_that_the_job_trained_is_delivered_too(outputs: Path) -> None:
+    assert names_under(outputs / "teacher") == {"config.json", "model.safetensors"}
+    assert read_config(outputs / "teacher").architecture.name == "mlp"
+
+
+def test_a_registered_teacher_is_not_delivered_again(tmp_path: Path) -> None:
+    teacher = {"source": "model", "model": "model-1"}
+
+    outputs = exported(tmp_path, export=["safetensors"], teacher=teacher)
+
+    assert not (outputs / "teacher").exists()
+
+
+def test_writing_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    spec = spec_of()
+    workspace = evaluated(tmp_path, spec)
+    manifests = []
+    for name in ("once", "again"):
+        export.run(spec, workspace, Heard().reporter)
+        manifests.append((workspace.stage("outputs") / "manifest.json").read_bytes())
+        workspace.stage("outputs").rename(tmp_path / name)
+
+    assert manifests[0] == manifests[1]
+
+
+def test_the_delivered_files_answer_alike(outputs: Path) -> None:
+    data = Dataset.load(outputs.parent / "prepared")
+    inputs = data.inputs[data.ids["test"]].astype(np.float32)
+
+    session = onnxruntime.InferenceSession(outputs / "student" / "onnx" / "model.onnx")
+    (from_onnx,) = session.run(["logits"], {"inputs": inputs})
+    from_safetensors = load_model(outputs / "student")(torch.from_numpy(inputs)).detach().numpy()
+    np.testing.assert_allclose(from_onnx, from_safetensors, rtol=1e-4, atol=1e-4)
+
+
+def front_matter(card: str) -> dict[str, Any]:
+    _, matter, _ = card.split("---\n", maxsplit=2)
+    parsed = yaml.safe_load(matter)
+    assert isinstance(parsed, dict)
+    return parsed
+
+
+def test_the_cards_front_matter_is_what_the_hub_reads(outputs: Path) -> None:
+    report = json.loads((outputs / "report.json").read_text())
+
+    matter = front_matter((outputs / "student" / "README.md").read_text())
+
+    assert matter["pipeline_tag"] == "image-classification"
+    assert matter["tags"] == ["knowledge-distillation", "safetensors", "onnx"]
+    assert "license" not in matter
+    (index,) = matter["model-index"]
+    assert index["name"] == " ".join(NAME.split())
+    (result,) = index["results"]
+    assert result["task"] == {"type": "image-classification"}
+    assert {each["type"]: each["value"] for each in result["metrics"]} == {
+        "accuracy": report["student"]["test"]["accuracy"],
+        "f1": report["student"]["test"]["macro_f1"],
+        "log_loss": report["student"]["test"]["log_loss"],
+    }
+
+
+def test_the_card_sets_teacher_baseline_and_student_side_by_side(outputs: Path) -> None:
+    report = json.loads((outputs / "report.json").read_text())
+
+    card = (outputs / "student" / "README.md").read_text()
+
+    row = re.search(r"\| test errors \|(.*)\|(.*)\|(.*)\|", card)
+    assert row is not None
+    for cell, role in zip(row.groups(), ("teacher", "baseline", "student"), strict=True):
+        assert cell.strip() == f"{report[role]['test']['errors']} of 360"
+
+
+def test_a_name_cannot_put_markup_into_the_card(outputs: Path) -> None:
+    card = (outputs / "student" / "README.md").read_text()
+
+    assert "<script>" not in card.split("---\n", maxsplit=2)[2]
+    assert "[here](" not in card.split("---\n", maxsplit=2)[2]
+
+
+def test_the_code_in_the_card_runs(outputs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student = outputs / "student"
+    blocks = re.findall(r"```python\n(.*?)```", (student / "README.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(student)
+
+    assert len(blocks) == 2
+    for block in blocks:
+        names: dict[str, Any] = {}
+        exec(compile(block, "README.md", "exec"), names)  # noqa: S102 (our own card)
+        assert names["logits"].shape == (1, 10)
+
+
+def test_how_to_prepare_inputs_is_said_for_images(outputs: Path) -> None:
+    config = json.loads((outputs / "student" / "preprocessor_config.json").read_text())
+
+    assert config["size"] == {"height": 8, "width": 8}
+    assert (config["do_rescale"], config["do_normalize"]) == (False, False)
+    assert "0 to 255" in config["note"]
+
+
+def test_how_to_prepare_inputs_is_said_for_tables(tmp_path: Path) -> None:
+    dataset = {"source": "builtin", "name": "wine"}
+    outputs = exported(tmp_path, export=["safetensors"], dataset=dataset)
+
+    config = json.loads((outputs / "student" / "preprocessor_config.json").read_text())
+
+    assert config["columns"][0] == {"name": "alcohol", "categories": None}
+    assert len(config["columns"]) == 13
