@@ -5,6 +5,7 @@ Nothing is extracted, and no name from an archive becomes a path.
 
 import gzip
 import io
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -21,7 +22,17 @@ MAX_MEMBERS = 100_000
 MAX_RATIO = 100
 HARMLESS_BYTES = 64 * 2**20  # what may come of however little: tiny pictures pack very well
 MAX_NAME_LENGTH = 1000
-_BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, tarfile.TarError, ValueError)
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,  # zipfile's, of a version or packing that it does not know
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+)
 _PADDING_AT_ONCE = 2**16
 _BLOCK = 512  # a tar's header is one, and its end mark is one of zeros
 

@@ -1,7 +1,9 @@
 """Hostile and damaged archives are refused within limits, whatever their kind."""
 
+import contextlib
 import gzip
 import io
+import random
 import tarfile
 import zipfile
 from pathlib import Path
@@ -164,6 +166,31 @@ def test_a_gzip_that_is_no_tar_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(gzip.compress(b"hello"))
 
     assert refusal(tmp_path / "file").code == "broken_archive"
+
+
+@pytest.mark.parametrize("pack", PACKERS)
+@pytest.mark.parametrize("seed", range(100))
+def test_whatever_bytes_are_changed_it_is_read_or_refused(
+    pack: str, seed: int, tmp_path: Path
+) -> None:
+    path = PACKERS[pack](tmp_path / "file", TWO)
+    content = bytearray(path.read_bytes())
+    chance = random.Random(seed)  # noqa: S311 (no secret)
+    for _ in range(chance.randint(1, 5)):
+        content[chance.randrange(len(content))] = chance.randrange(256)
+    path.write_bytes(content)
+
+    with contextlib.suppress(BadInput):
+        contents(path)
+
+
+def test_a_zip_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "file", TWO)
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 6] = 200  # the version it takes to unpack it
+    path.write_bytes(content)
+
+    assert refusal(path).code == "broken_archive"
 
 
 def test_an_empty_archive_has_no_members(tmp_path: Path) -> None:
