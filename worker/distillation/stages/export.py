@@ -63,7 +63,7 @@ def _write_student(spec: JobSpec, workspace: Workspace, reporter: Reporter, fold
 
 
 def _examples(data: Dataset) -> Tensor:
-    """Return some real test examples, raw, two or more: a class alone has one."""
+    """Return some real test examples, raw; a test part of the data's own may hold but one."""
     return torch.from_numpy(np.array(data.inputs[data.ids["test"][:EXAMPLES_TO_CHECK]])).float()
 
 

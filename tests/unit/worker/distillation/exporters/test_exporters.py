@@ -43,6 +43,14 @@ def test_onnx_answers_any_number_of_examples_as_the_student_does(
         np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_one_example_is_enough_to_export_for_any_number(tmp_path: Path) -> None:
+    onnx_exporter.write(build(Mlp(), DESCRIPTION, seed=0), DESCRIPTION, EXAMPLES[:1], tmp_path)
+
+    session = onnxruntime.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    (logits,) = session.run(["logits"], {"inputs": EXAMPLES.numpy()})
+    assert logits.shape == (8, 3)
+
+
 def test_onnx_carries_the_class_names_and_no_path_of_this_machine(tmp_path: Path) -> None:
     onnx_exporter.write(build(Convnet(), DESCRIPTION, seed=0), DESCRIPTION, EXAMPLES, tmp_path)
     file = tmp_path / "onnx" / "model.onnx"
