@@ -1,0 +1,61 @@
+"""Reproducible blocks fix what they must and put everything back."""
+
+import pytest
+import torch
+
+from app.contracts.job import Resources
+from worker.distillation import determinism
+from worker.distillation.determinism import reproducible
+from worker.distillation.device import choose_device
+from worker.distillation.errors import BadInput
+
+CPU = torch.device("cpu")
+
+
+def settings() -> tuple[object, ...]:
+    cudnn = torch.backends.cudnn
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        cudnn.deterministic,
+        cudnn.benchmark,
+        torch.get_num_threads(),
+        torch.get_rng_state().tolist(),
+    )
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_all_is_afterwards_as_it_was(*, deterministic: bool) -> None:
+    before = settings()
+    with reproducible(CPU, deterministic=deterministic):
+        torch.manual_seed(1)
+        assert torch.are_deterministic_algorithms_enabled() == deterministic
+        assert torch.backends.cudnn.deterministic == deterministic
+
+    assert settings() == before
+
+
+def test_all_is_put_back_after_an_error_too() -> None:
+    before = settings()
+    with pytest.raises(RuntimeError, match="in the middle"), reproducible(CPU, deterministic=True):
+        raise RuntimeError("in the middle")
+
+    assert settings() == before
+
+
+def test_threads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(determinism, "MOST_THREADS", 1)
+    with reproducible(CPU, deterministic=True):
+        assert torch.get_num_threads() == 1
+
+
+def test_a_job_may_keep_to_the_cpu() -> None:
+    assert choose_device(Resources(gpus=0)) == CPU
+
+
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    assert choose_device(Resources()) == CPU
+    with pytest.raises(BadInput, match="torch finds none") as caught:
+        choose_device(Resources(gpus=1))
+    assert caught.value.code == "no_gpu"

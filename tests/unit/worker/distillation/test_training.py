@@ -1,0 +1,281 @@
+"""The loop: reproducible, honest about epochs, and it stops when it must."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from app.contracts.message import MetricsMeasured
+from app.contracts.model import CifarResnet, Convnet, Mlp
+from app.contracts.objective import AnyLoss, Hints, Labels, LayerPair, SoftTargets
+from app.contracts.training import Training
+from tests.unit.worker.distillation.specs import Heard
+from tests.unit.worker.distillation.toys import (
+    briefly,
+    equal,
+    toy_images,
+    toy_model,
+    weights_of,
+)
+from worker.distillation import training as loop
+from worker.distillation.classifier import Classifier
+from worker.distillation.errors import BadInput, Stopped
+from worker.distillation.history import EpochRecord, History
+from worker.distillation.knowledge import LiveTeaching
+from worker.distillation.training import Plan, train
+from worker.distillation.views import epoch_order
+
+CPU = torch.device("cpu")
+CONVNET = Convnet(channels=[4, 4], dropout=0.3)
+QUICK = {"name": "adamw", "lr": 0.03}
+
+
+def trained(
+    model: Classifier, training: Training, *objective: AnyLoss, teacher: Classifier | None = None
+) -> History:
+    plan = Plan("student", training, objective or [Labels()], CPU)
+    teaching = LiveTeaching(teacher, training.precision) if teacher else None
+    return train(model, toy_images(), plan, Heard().reporter, teaching)
+
+
+def test_one_step_by_hand() -> None:
+    model, reference = toy_model(), toy_model()
+    once = briefly(
+        epochs=1,
+        batch_size=100,
+        optimizer={"name": "sgd", "lr": 0.1, "momentum": 0, "weight_decay": 0},
+        schedule={"name": "constant"},
+    )
+
+    history = trained(model, once, Labels(weight=0.5))
+
+    data = toy_images()
+    order = epoch_order(data.ids["train"], seed=0, epoch=0)
+    inputs, labels = torch.tensor(data.inputs[order]).float(), torch.tensor(data.labels[order])
+    loss = F.cross_entropy(reference(inputs), labels)
+    (0.5 * loss).backward()
+    for (_, ours), (_, start) in zip(
+        model.named_parameters(), reference.named_parameters(), strict=True
+    ):
+        assert start.grad is not None
+        torch.testing.assert_close(ours, start - 0.1 * start.grad)
+    assert history.epochs[0].loss == pytest.approx(0.5 * loss.item())
+    assert history.epochs[0].losses == {"labels": pytest.approx(loss.item())}
+
+
+@pytest.mark.parametrize("architecture", [Mlp(hidden_sizes=[8], dropout=0.5), CONVNET])
+def test_the_same_spec_gives_the_same_bits_whatever_ran_before(
+    architecture: Mlp | Convnet,
+) -> None:
+    training = briefly(augmentation=[{"name": "flip"}, {"name": "shift_crop", "pixels": 1}])
+    runs = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)
+        model = toy_model(architecture)
+        trained(toy_model(seed=noise), briefly(seed=noise))
+        trained(model, training)
+        runs.append(weights_of(model))
+
+    assert equal(*runs)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"augmentation": [{"name": "flip"}]}])
+def test_another_seed_or_augmentation_gives_another_model(changes: dict[str, object]) -> None:
+    one, other = toy_model(), toy_model()
+    trained(one, briefly())
+    trained(other, briefly(**changes))
+
+    assert not equal(weights_of(one), weights_of(other))
+
+
+def test_dropout_differs_from_step_to_step_and_from_seed_to_seed() -> None:
+    model = toy_model(Mlp(hidden_sizes=[64], dropout=0.5))
+    masks: list[Tensor] = []
+    model.network.get_submodule("hidden.0").register_forward_hook(
+        lambda module, _, output: (
+            masks.append((output == 0).all(dim=0)) if module.training else None
+        )
+    )
+    for seed in (0, 1):
+        trained(model, briefly(epochs=1, batch_size=11, seed=seed))
+
+    assert len({tuple(mask.tolist()) for mask in masks}) == len(masks) == 4
+
+
+def test_a_student_learns_from_the_teacher_alone() -> None:
+    teacher, student = toy_model(CONVNET, seed=5), toy_model(seed=1)
+    history = trained(student, briefly(epochs=20, optimizer=QUICK), SoftTargets(), teacher=teacher)
+
+    assert history.epochs[-1].loss < history.epochs[0].loss / 3
+
+
+def test_neither_student_nor_validation_moves_the_teacher() -> None:
+    teacher = toy_model(CONVNET, seed=5).train()
+    before = weights_of(teacher)
+    trained(toy_model(), briefly(), SoftTargets(), teacher=teacher)
+
+    assert not teacher.training
+    assert equal(weights_of(teacher), before)
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_batch_norm_learns_in_every_epoch_and_never_from_validation() -> None:
+    def statistics(epochs: int) -> int:
+        model = toy_model(Convnet(channels=[4]))
+        trained(model, briefly(epochs=epochs))
+        return int(model.get_buffer("network.stages.0.norm.num_batches_tracked"))
+
+    data = toy_images(num_validation=0)
+    model = toy_model(Convnet(channels=[4]))
+    train(model, data, Plan("student", briefly(), [Labels()], CPU), Heard().reporter)
+    assert model.get_buffer("network.stages.0.norm.num_batches_tracked") == 9
+    assert statistics(epochs=1) == 3
+
+
+def test_hints_train_the_student_through_a_regressor_that_stays_behind() -> None:
+    teacher, student = toy_model(CONVNET, seed=5), toy_model(CONVNET, seed=1)
+    pairs = Hints(layers=[LayerPair(student="stages.0", teacher="stages.0")])
+    names = set(student.state_dict())
+    teaching = LiveTeaching(teacher, "float32", ("stages.0",))
+    plan = Plan("student", briefly(epochs=15, optimizer=QUICK), [pairs], CPU)
+
+    history = train(student, toy_images(), plan, Heard().reporter, teaching)
+
+    assert history.epochs[-1].loss < history.epochs[0].loss / 2
+    assert set(student.state_dict()) == names
+
+
+def test_the_kept_weights_are_those_of_the_best_epoch() -> None:
+    model = toy_model(seed=3)
+    heard = Heard()
+    data = toy_images()
+    plan = Plan("student", briefly(epochs=12, schedule={"name": "constant"}), [Labels()], CPU)
+    history = train(model, data, plan, heard.reporter)
+
+    ids = data.ids["validation"]
+    logits = model(torch.tensor(data.inputs[ids]).float())
+    kept = history.kept
+    assert kept is not None
+    assert kept.validation_log_loss == pytest.approx(
+        F.cross_entropy(logits, torch.tensor(data.labels[ids])).item(), rel=1e-5
+    )
+    assert kept.quality == max(record.quality for record in history.epochs)
+    assert not model.training
+
+
+def test_an_earlier_epoch_is_kept_where_later_ones_are_worse() -> None:
+    records = [
+        EpochRecord(
+            epoch=number, lr=1, loss=1, losses={}, validation_accuracy=accuracy,
+            validation_log_loss=log_loss,
+        )
+        for number, (accuracy, log_loss) in enumerate([(0.5, 1), (0.9, 2), (0.9, 1), (0.9, 1)], 1)
+    ]  # fmt: skip
+
+    assert records[1].is_better_than(records[0])
+    assert records[2].is_better_than(records[1])
+    assert not records[3].is_better_than(records[2])
+    assert not records[0].is_better_than(records[1])
+
+
+def test_without_validation_the_last_epoch_is_kept() -> None:
+    model = toy_model()
+    data = toy_images(num_validation=0)
+    history = train(model, data, Plan("teacher", briefly(), [Labels()], CPU), Heard().reporter)
+
+    assert history.epoch == 3
+    assert history.epochs[-1].validation_accuracy is None
+
+
+def test_series_carry_the_role_and_each_loss() -> None:
+    heard = Heard()
+    plan = Plan("student", briefly(), [SoftTargets(weight=0.9), Labels(weight=0.1)], CPU)
+    train(
+        toy_model(), toy_images(), plan, heard.reporter, LiveTeaching(toy_model(seed=2), "float32")
+    )
+    metrics = [message for message in heard.messages if isinstance(message, MetricsMeasured)]
+
+    assert [message.step for message in metrics] == [3, 6, 9]
+    values = metrics[-1].values
+    assert set(values) == {
+        "student/lr",
+        "student/loss",
+        "student/loss/soft_targets",
+        "student/loss/labels",
+        "student/validation_accuracy",
+        "student/validation_log_loss",
+    }
+    assert values["student/loss"] == pytest.approx(
+        0.9 * values["student/loss/soft_targets"] + 0.1 * values["student/loss/labels"]
+    )
+
+
+def test_bfloat16_trains_float32_weights() -> None:
+    model = toy_model(CONVNET)
+    history = trained(model, briefly(precision="bfloat16", epochs=8))
+
+    assert {value.dtype for value in model.parameters()} == {torch.float32}
+    assert history.epochs[-1].loss < history.epochs[0].loss
+
+
+def test_a_request_to_stop_is_obeyed_at_the_next_step() -> None:
+    heard = Heard()
+    heard.reporter.stop_requested = True
+    model = toy_model()
+    before = weights_of(model)
+    with pytest.raises(Stopped):
+        train(model, toy_images(), Plan("student", briefly(), [Labels()], CPU), heard.reporter)
+
+    assert equal(weights_of(model), before)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_loss_that_is_no_number_names_itself_its_step_and_its_epoch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loop, "CHECK_EVERY_STEPS", 2)
+    teacher = LiveTeaching(toy_model(), "float32")
+
+    def broken_from_epoch_2(inputs: Tensor, ids_B: Tensor, epoch: int) -> object:
+        signals = teacher_signals(inputs, ids_B, epoch)
+        return type(signals)(signals.logits_BC * (math.nan if epoch == 1 else 1))
+
+    teacher_signals = teacher.signals
+    monkeypatch.setattr(teacher, "signals", broken_from_epoch_2)
+    plan = Plan("student", briefly(), [Labels(), SoftTargets()], CPU)
+    with pytest.raises(BadInput) as caught:
+        train(toy_model(), toy_images(), plan, Heard().reporter, teacher)
+
+    assert caught.value.code == "non_finite_loss"
+    assert "'soft_targets' is nan at step 4 (epoch 2)" in str(caught.value)
+    assert "lr" in (caught.value.hint or "")
+
+
+def test_weights_broken_by_the_last_step_are_found() -> None:
+    model = toy_model()
+    weight = model.network.get_parameter("classifier.weight")
+    weight.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(BadInput, match="weight of the student is no longer finite after epoch 1"):
+        trained(model, briefly(epochs=1, batch_size=100))
+
+
+def test_batch_norm_is_not_given_a_single_example() -> None:
+    with pytest.raises(BadInput, match="leaves a batch of one of 22") as caught:
+        trained(toy_model(CifarResnet(variant="8")), briefly(batch_size=1))
+
+    assert caught.value.code == "batch_too_small"
+    trained(toy_model(), briefly(epochs=1, batch_size=1))
+
+
+def test_learning_works() -> None:
+    model = toy_model(Mlp(hidden_sizes=[16]))
+    history = trained(model, briefly(epochs=40, optimizer={"name": "adamw", "lr": 0.02}))
+
+    data = toy_images()
+    logits = model(torch.tensor(data.inputs[data.ids["test"]]).float())
+    assert np.mean(logits.argmax(dim=1).numpy() == data.labels[data.ids["test"]]) >= 0.8
+    assert history.kept is not None
+    assert (history.kept.validation_accuracy or 0) >= 0.8
