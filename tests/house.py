@@ -43,6 +43,7 @@ class House:
             key = house.run("keys", "create", "tests").split()[-1]
             port = _free_port()
             house.start("api", "--port", str(port))
+            house.client.close()
             house.client = httpx2.Client(
                 base_url=f"http://127.0.0.1:{port}",
                 headers={"Authorization": f"Bearer {key}"},
@@ -88,6 +89,7 @@ class House:
         _, alive = psutil.wait_procs(family, timeout=40)
         for survivor in alive:
             survivor.kill()
+        process.wait()
         assert not alive, f"{name} left {alive}"
 
     def kill(self, name: str) -> list[psutil.Process]:

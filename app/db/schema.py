@@ -27,8 +27,8 @@ def upgrade(database: Database) -> None:
 
 def is_current(database: Database) -> bool:
     """Return whether the database has every migration that this version ships."""
-    with database.engine.connect() as connection:
-        present = MigrationContext.configure(connection).get_current_heads()
+    with database.read() as session:
+        present = MigrationContext.configure(session.connection()).get_current_heads()
     return set(present) == set(ScriptDirectory.from_config(_config()).get_heads())
 
 

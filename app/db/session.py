@@ -45,8 +45,8 @@ class Database:
 
     def ping(self) -> None:
         """Raise SQLAlchemy's ``DBAPIError`` unless the database answers."""
-        with self.engine.connect() as connection:
-            connection.execute(text("SELECT 1"))
+        with self.read() as session:
+            session.execute(text("SELECT 1"))
 
     def close(self) -> None:
         self.engine.dispose()

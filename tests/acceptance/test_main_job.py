@@ -228,8 +228,33 @@ def test_a_running_job_is_cancelled_and_leaves_no_process(house: House) -> None:
     assert house.client.post(f"/v1/distillation/jobs/{job_id}/cancel").status_code == 200
 
 
-def test_a_killed_worker_s_job_runs_again_and_succeeds_once(house: House) -> None:
-    """With the default settings: a lease of 60 s, and at most 75 s to the next attempt."""
+def test_a_killed_worker_s_job_runs_again_within_75_seconds_and_succeeds_once(
+    small_house: House,
+) -> None:
+    """With the default settings: a lease of 60 s, looked after every 5 s."""
+    seconds = seconds_until_it_runs_again(small_house)
+
+    print(f"running again after {seconds:.1f} s")  # noqa: T201 (the figure is what one looks for)
+    assert seconds <= 75
+
+
+def test_a_killed_worker_s_job_runs_again_sooner_with_a_short_lease(
+    tmp_path: Path, postgres_url: str, broker_url: str, s3_url: str
+) -> None:
+    environment = {
+        "STILLHOUSE_DATABASE_URL": postgres_url,
+        "STILLHOUSE_BROKER_URL": broker_url,
+        "STILLHOUSE_STORAGE_URL": s3_url,
+        "STILLHOUSE_LEASE_SECONDS": "3",
+        "STILLHOUSE_RENEW_SECONDS": "0.5",
+        "STILLHOUSE_REAP_SECONDS": "0.5",
+    }
+    with House.open(tmp_path, environment) as house:
+        assert seconds_until_it_runs_again(house) <= 20
+
+
+def seconds_until_it_runs_again(house: House) -> float:
+    """Kill the worker of a running job and start another; see the job succeed, once."""
     job_id = house.create({**DIGITS, "training": {"epochs": 300}})
     house.wait(job_id, lambda job: job["phase"] == "training_student")
     killed_at = time.monotonic()
@@ -238,18 +263,16 @@ def test_a_killed_worker_s_job_runs_again_and_succeeds_once(house: House) -> Non
     assert alive == []
     house.start("worker")
 
-    house.wait(job_id, lambda job: job["status"] == "queued", seconds=75)
-    house.wait(job_id, lambda job: job["attempt"] == 2, seconds=75)
+    house.wait(job_id, lambda job: job["attempt"] == 2, seconds=120)
     seconds = time.monotonic() - killed_at
     job = house.wait_for_end(job_id)
 
-    print(f"running again after {seconds:.1f} s")  # noqa: T201 (the figure is what one looks for)
-    assert seconds <= 75
-    assert job["status"] == "succeeded"
+    assert job["status"] == "succeeded", job["error"]
     events = house.events(job_id)
     assert [event["type"] for event in events].count("job.succeeded") == 1
-    fences = [event["data"].get("attempt") for event in events if event["type"] == "job.claimed"]
-    assert fences == [1, 2]
+    assert [e["data"]["attempt"] for e in events if e["type"] == "job.claimed"] == [1, 2]
+    assert "job.requeued" in [event["type"] for event in events]
+    return seconds
 
 
 def test_a_stopped_worker_gives_its_job_back_at_once_and_uncharged(small_house: House) -> None:

@@ -48,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> int:
+    # Threads that wait for each other then sleep: on a busy machine, spinning ones stop each other.
+    # OpenMP reads it when torch is imported.
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     # Only now: importing torch takes a second, in which the parent may already die.
     from worker.distillation import pipeline  # noqa: PLC0415
 
