@@ -2,6 +2,8 @@
 
 Prints a Markdown table and exits with 1 if the distilled student does not beat its baseline by at
 least 5 test errors in the mean and on at least 8 of 10 seeds. `python -m benchmarks.digits`.
+
+The teacher's dropout and the student's weight decay were chosen on seeds 100 to 107, not on these.
 """
 
 import statistics
@@ -30,15 +32,14 @@ STEPS_PER_EPOCH = 8
 
 
 def recipe(seed: int) -> JobSpec:
-    optimizer, schedule = Adamw(lr=1e-2), OneCycle()
     return JobSpec(
         dataset=Builtin(name="digits", split=Split(validation=0.0, test=0.5, seed=seed)),
         teacher=TrainedTeacher(
-            architecture=Mlp(hidden_sizes=[256], dropout=0.2),
+            architecture=Mlp(hidden_sizes=[256], dropout=0.1),
             training=Training(
                 epochs=-(-2500 // STEPS_PER_EPOCH),
-                optimizer=optimizer,
-                schedule=schedule,
+                optimizer=Adamw(lr=1e-2),
+                schedule=OneCycle(),
                 augmentation=[ShiftCrop(pixels=1)],
                 seed=seed,
             ),
@@ -46,7 +47,10 @@ def recipe(seed: int) -> JobSpec:
         student=Student(architecture=Mlp(hidden_sizes=[32])),
         objective=[SoftTargets(temperature=4.0)],
         training=Training(
-            epochs=-(-1500 // STEPS_PER_EPOCH), optimizer=optimizer, schedule=schedule, seed=seed
+            epochs=-(-1500 // STEPS_PER_EPOCH),
+            optimizer=Adamw(lr=1e-2, weight_decay=0.0),
+            schedule=OneCycle(),
+            seed=seed,
         ),
         export=["safetensors"],
         resources=Resources(gpus=0),

@@ -43,9 +43,11 @@ def test_all_is_put_back_after_an_error_too() -> None:
 
 
 def test_threads_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(determinism, "MOST_THREADS", 1)
+    torch.set_num_threads(3)
+    monkeypatch.setattr(determinism, "MOST_THREADS", 2)
     with reproducible(CPU, deterministic=True):
-        assert torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 3
 
 
 def test_a_job_may_keep_to_the_cpu() -> None:

@@ -1,0 +1,141 @@
+"""A whole run: its messages in order, what it skips, how it resumes and how it fails."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from app.contracts.job import Phase
+from app.contracts.message import (
+    AnyMessage,
+    Failed,
+    Finished,
+    PhaseFinished,
+    PhaseStarted,
+    ProgressMade,
+)
+from tests.unit.worker.distillation.specs import Heard, spec_of
+from tests.unit.worker.distillation.toys import briefly
+from worker.distillation import pipeline
+from worker.distillation.errors import BadInput, JobFailure, Stopped
+from worker.distillation.stages import train_baseline, train_student
+from worker.distillation.workspace import Workspace
+
+QUICK = briefly(epochs=2, batch_size=256).model_dump()
+SPEC = spec_of(
+    teacher={"source": "train", "architecture": {"name": "mlp"}, "training": QUICK},
+    training=QUICK,
+    export=["safetensors"],
+)
+
+
+def finished(messages: list[AnyMessage]) -> dict[Phase, PhaseFinished]:
+    return {message.phase: message for message in messages if isinstance(message, PhaseFinished)}
+
+
+def test_a_run_tells_every_phase_and_ends_with_its_report(tmp_path: Path) -> None:
+    heard = Heard()
+    report = pipeline.run(SPEC, Workspace(tmp_path), heard.reporter)
+
+    started = [message.phase for message in heard.messages if isinstance(message, PhaseStarted)]
+    assert started == list(finished(heard.messages)) == list(Phase)
+    assert heard.messages[-1] == Finished(report=report)
+    summaries = {phase: message.summary for phase, message in finished(heard.messages).items()}
+    assert summaries[Phase.PREPARING] == (
+        "data: 1257 train, 180 validation, 360 test examples of 10 classes"
+    )
+    accuracy = report.teacher.validation.accuracy if report.teacher.validation else None
+    assert summaries[Phase.TRAINING_TEACHER] == (
+        f"teacher: {accuracy:.1%} on validation after 2 epochs".replace("%", " %")
+    )
+    assert summaries[Phase.COLLECTING_KNOWLEDGE] == (
+        "knowledge: 1 view of 1257 examples, 50,280 bytes"
+    )
+    assert summaries[Phase.EVALUATING].startswith("accuracy on test: teacher ")
+    assert "files" in summaries[Phase.EXPORTING]
+    assert (tmp_path / "outputs" / "manifest.json").is_file()
+
+
+def test_phases_without_work_are_skipped(tmp_path: Path) -> None:
+    heard = Heard()
+    spec = SPEC.model_copy(
+        update={"baseline": False, "objective": spec_of(objective=[{"loss": "labels"}]).objective}
+    )
+    report = pipeline.run(spec, Workspace(tmp_path), heard.reporter)
+
+    skipped = {phase for phase, message in finished(heard.messages).items() if message.skipped}
+    assert skipped == {Phase.COLLECTING_KNOWLEDGE, Phase.TRAINING_BASELINE}
+    assert report.baseline is None
+
+
+def test_a_stopped_run_takes_up_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise Stopped
+
+    workspace = Workspace(tmp_path)
+    stages = [
+        (phase, name, stopped if stage is train_student.run else stage)
+        for phase, name, stage in pipeline.STAGES
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "STAGES", stages)
+        with pytest.raises(Stopped):
+            pipeline.run(SPEC, workspace, Heard().reporter)
+    teacher = (tmp_path / "teacher" / "model.safetensors").stat()
+
+    heard = Heard()
+    resumed = pipeline.run(SPEC, workspace, heard.reporter)
+    whole = pipeline.run(SPEC, Workspace(tmp_path / "other"), Heard().reporter)
+
+    assert (tmp_path / "teacher" / "model.safetensors").stat() == teacher
+    assert not any(message.skipped for message in finished(heard.messages).values())
+    assert resumed.student.test == whole.student.test
+    student = Path("student", "model.safetensors")
+    assert (tmp_path / student).read_bytes() == (tmp_path / "other" / student).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("raised", "code"),
+    [
+        (BadInput("some_code", "what is wrong", hint="what to do"), "some_code"),
+        (torch.OutOfMemoryError("tried to allocate 3 GiB"), "out_of_gpu_memory"),
+    ],
+)
+def test_a_failure_is_told_with_its_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, code: str
+) -> None:
+    def failing(*_: object) -> None:
+        raise raised
+
+    stages = [
+        (phase, name, failing if stage is train_baseline.run else stage)
+        for phase, name, stage in pipeline.STAGES
+    ]
+    monkeypatch.setattr(pipeline, "STAGES", stages)
+    heard = Heard()
+    with pytest.raises(JobFailure):
+        pipeline.run(SPEC, Workspace(tmp_path), heard.reporter)
+
+    told = heard.messages[-1]
+    assert isinstance(told, Failed)
+    assert (told.error.code, told.error.phase) == (code, Phase.TRAINING_BASELINE)
+    assert told.error.hint
+    assert not told.error.retryable
+    assert str(raised) in told.error.message
+
+
+def test_progress_counts_up_to_the_phases_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.distillation.reporting.PROGRESS_EVERY_SECONDS", 0)
+    heard = Heard()
+    pipeline.run(SPEC, Workspace(tmp_path), heard.reporter)
+
+    told = [message.progress for message in heard.messages if isinstance(message, ProgressMade)]
+    student = [one for one in told if one.phase == Phase.TRAINING_STUDENT]
+    assert [(one.epoch, one.epochs, one.step, one.steps) for one in student] == [
+        (1 + step // 5, 2, step, 10) for step in range(10)
+    ]
+    assert any(one.phase == Phase.COLLECTING_KNOWLEDGE for one in told)
