@@ -61,3 +61,11 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     with pytest.raises(BadInput, match="torch finds none") as caught:
         choose_device(Resources(gpus=1))
     assert caught.value.code == "no_gpu"
+
+
+def test_a_gpu_is_used_unless_the_spec_forbids_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+
+    assert choose_device(Resources()) == torch.device("cuda", 0)
+    assert choose_device(Resources(gpus=0)) == CPU
