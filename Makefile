@@ -2,8 +2,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 SERVICE := .venv/.service-installed
 TOOLS := .venv/.tools-installed
+FASHION := .venv/fashion-mnist
 
-.PHONY: help install demo up test check bench-digits
+.PHONY: help install demo up test check bench-api bench-digits
 .DEFAULT_GOAL := help
 
 help:  ## say what each target does
@@ -17,7 +18,7 @@ demo: $(SERVICE)  ## distil a small network on real digits, from start to answer
 up: $(SERVICE)  ## run the service on this machine until Ctrl-C
 	$(BIN)/stillhouse up
 
-test: $(TOOLS)  ## run every test, with real PostgreSQL, Valkey and S3
+test: $(TOOLS) $(FASHION)  ## run every test, with real PostgreSQL, Valkey and S3
 	$(BIN)/python -m pytest --cov --cov-report=
 
 check: $(TOOLS)  ## format, lint, types, layers
@@ -25,6 +26,9 @@ check: $(TOOLS)  ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench-api: $(TOOLS)  ## how fast is the API process ready, and how large is it?
+	$(BIN)/python -m benchmarks.api_process
 
 bench-digits: $(TOOLS)  ## does distilling help? ten seeds on digits, with a bar to clear
 	$(BIN)/python -m benchmarks.digits
@@ -40,3 +44,6 @@ $(SERVICE): pyproject.toml constraints.txt
 $(TOOLS): $(SERVICE)
 	$(BIN)/python -m pip install --quiet -c constraints.txt --group dev
 	touch $@
+
+$(FASHION): | $(SERVICE)
+	bash tests/acceptance/fashion_mnist.sh $@

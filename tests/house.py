@@ -163,6 +163,14 @@ class House:
         return str(answer.json()["id"])
 
 
+def wait_for_line(path: Path, words: str) -> None:
+    """Wait until a program has printed some words to a file."""
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while words not in path.read_text():
+        assert time.monotonic() < deadline, path.read_text()
+        time.sleep(0.1)
+
+
 def _free_port() -> int:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))

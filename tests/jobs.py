@@ -17,7 +17,9 @@ SPEC = JobSpec.model_validate(
 )
 
 
-def queued(database: Database, *, priority: int = 0, gpus: int | None = None) -> str:
+def queued(
+    database: Database, *, priority: int = 0, gpus: int | None = None, spec: JobSpec = SPEC
+) -> str:
     """Add a queued job and return its id."""
     with database.write() as session:
         now = database_now(session)
@@ -25,7 +27,7 @@ def queued(database: Database, *, priority: int = 0, gpus: int | None = None) ->
             id=f"distjob-{uuid7()}",
             project_id=PROJECT_ID,
             spec={},
-            resolved_spec=SPEC.model_dump(mode="json"),
+            resolved_spec=spec.model_dump(mode="json"),
             labels={},
             priority=priority,
             gpus=gpus,

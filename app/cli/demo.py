@@ -20,7 +20,7 @@ from app.contracts.job import JobSpec
 console = Console(soft_wrap=True)
 
 AUGMENTED = [{"name": "shift_crop", "pixels": 1}]
-STEEP = {"optimizer": {"name": "adamw", "lr": 0.01}, "schedule": {"name": "one_cycle"}}
+STEEP = {"name": "adamw", "lr": 0.01}
 SPEC = JobSpec.model_validate(
     {
         "name": "demo",
@@ -31,12 +31,12 @@ SPEC = JobSpec.model_validate(
         },
         "teacher": {
             "source": "train",
-            "architecture": {"name": "mlp", "hidden_sizes": [256], "dropout": 0.2},
-            "training": {"epochs": 312, "augmentation": AUGMENTED, **STEEP},
+            "architecture": {"name": "mlp", "hidden_sizes": [256], "dropout": 0.1},
+            "training": {"epochs": 313, "augmentation": AUGMENTED, "optimizer": STEEP},
         },
         "student": {"architecture": {"name": "mlp", "hidden_sizes": [32]}},
         "objective": [{"loss": "soft_targets"}],
-        "training": {"epochs": 188, **STEEP},
+        "training": {"epochs": 188, "optimizer": {**STEEP, "weight_decay": 0}},
     }
 )
 ANSWERED_DIGITS = 4

@@ -17,10 +17,10 @@ SPEC: dict[str, Any] = {
     "name": "fashion",
     "teacher": {
         "source": "train",
-        "architecture": {"name": "convnet", "channels": [16, 32]},
+        "architecture": {"name": "convnet", "channels": [16, 32, 64]},
         "training": {"epochs": 1, "batch_size": 256, "optimizer": {"name": "adamw", "lr": 0.01}},
     },
-    "student": {"architecture": {"name": "convnet", "channels": [8, 16]}},
+    "student": {"architecture": {"name": "convnet", "channels": [8, 16, 32]}},
     "objective": [
         {"loss": "soft_targets", "weight": 0.9},
         {"loss": "labels", "weight": 0.1},
@@ -29,7 +29,7 @@ SPEC: dict[str, Any] = {
         "epochs": 2,
         "batch_size": 256,
         "optimizer": {"name": "adamw", "lr": 0.01},
-        "augmentation": [{"name": "flip"}, {"name": "shift_crop", "pixels": 2}],
+        "augmentation": [{"name": "flip"}],
     },
     "baseline": False,
 }

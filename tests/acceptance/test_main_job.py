@@ -28,8 +28,8 @@ DIGITS: dict[str, Any] = {
     "training": {"epochs": 4, "optimizer": {"name": "adamw", "lr": 0.01}},
     "metadata": {"team": "vision"},
 }
-LONG = {**DIGITS, "training": {"epochs": 2000}}
-"""Long enough for something to happen to it."""
+LONG = {**DIGITS, "training": {"epochs": 5000}, "baseline": False}
+"""Long enough for something to happen to its student."""
 
 
 def test_digits_from_the_spec_to_a_student_that_answers(house: House, tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_killed_worker_s_job_runs_again_sooner_with_a_short_lease(
 
 def seconds_until_it_runs_again(house: House) -> float:
     """Kill the worker of a running job and start another; see the job succeed, once."""
-    job_id = house.create({**DIGITS, "training": {"epochs": 300}})
+    job_id = house.create({**DIGITS, "training": {"epochs": 300}, "baseline": False})
     house.wait(job_id, lambda job: job["phase"] == "training_student")
     killed_at = time.monotonic()
     family = house.kill("worker")

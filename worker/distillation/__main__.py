@@ -48,9 +48,6 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> int:
-    # Threads that wait for each other then sleep: on a busy machine, spinning ones stop each other.
-    # OpenMP reads it when torch is imported.
-    os.environ.setdefault("GOMP_SPINCOUNT", "0")
     # Threads that wait for work then sleep: spinning, they stand in each other's way wherever a
     # core is shared (6 times slower, measured on two busy cores). OpenMP reads it when loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
