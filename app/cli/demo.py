@@ -19,6 +19,8 @@ from app.contracts.job import JobSpec
 
 console = Console(soft_wrap=True)
 
+SEED = 7
+"""One on which the gain is near the mean of `make bench-digits`; on some there is none."""
 AUGMENTED = [{"name": "shift_crop", "pixels": 1}]
 STEEP = {"name": "adamw", "lr": 0.01}
 SPEC = JobSpec.model_validate(
@@ -27,16 +29,21 @@ SPEC = JobSpec.model_validate(
         "dataset": {
             "source": "builtin",
             "name": "digits",
-            "split": {"validation": 0, "test": 0.5},
+            "split": {"validation": 0, "test": 0.5, "seed": SEED},
         },
         "teacher": {
             "source": "train",
             "architecture": {"name": "mlp", "hidden_sizes": [256], "dropout": 0.1},
-            "training": {"epochs": 313, "augmentation": AUGMENTED, "optimizer": STEEP},
+            "training": {
+                "epochs": 313,
+                "augmentation": AUGMENTED,
+                "optimizer": STEEP,
+                "seed": SEED,
+            },
         },
         "student": {"architecture": {"name": "mlp", "hidden_sizes": [32]}},
         "objective": [{"loss": "soft_targets"}],
-        "training": {"epochs": 188, "optimizer": {**STEEP, "weight_decay": 0}},
+        "training": {"epochs": 188, "optimizer": {**STEEP, "weight_decay": 0}, "seed": SEED},
     }
 )
 ANSWERED_DIGITS = 4
@@ -74,6 +81,7 @@ def _distil(url: str, key_file: Path, out: Path) -> None:
         console.print("\nPosting a job: teach a network of 32 hidden units what one of 256 knows.")
         response = service.post(JOBS, SPEC.model_dump_json().encode())
         job = follow(service, response.json()["id"], as_json=False)
+        console.print("This is one seed; `make bench-digits` shows ten.")
         console.print("\nDownloading the student; each file's sha256 is verified.")
         fetch_all(service, job.id, out)
     console.print("\nAsking the downloaded ONNX file about digits it has never seen:", style="bold")
