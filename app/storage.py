@@ -31,6 +31,16 @@ class Storage:
             obstore.put(self._store, _key(digest), path)
         return digest
 
+    def prepare(self) -> None:
+        """Write a first blob, an empty one, so that what cannot be written shows at once.
+
+        Some servers of S3 make their bucket with it.
+
+        Raises:
+            obstore.exceptions.BaseError: The bucket does not exist, or the key may not write to it.
+        """
+        obstore.put(self._store, _key(hashlib.sha256().hexdigest()), b"")
+
     def has(self, sha256: str) -> bool:
         try:
             obstore.head(self._store, _key(sha256))

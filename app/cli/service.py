@@ -100,14 +100,18 @@ def reconciler() -> None:
 
 
 def migrate() -> None:
-    """Bring the database's tables up to date; harmless to run again."""
+    """Bring the database's tables up to date and try the storage; harmless to run again."""
     from app.config import Settings
     from app.db import schema
     from app.db.session import Database
+    from app.storage import Storage
 
-    database = Database(Settings().database_url)
+    settings = Settings()
+    database = Database(settings.database_url)
     try:
         schema.upgrade(database)
     finally:
         database.close()
     console.print("The tables are up to date.")
+    Storage(settings.storage_url).prepare()
+    console.print("The storage can be written.")
