@@ -1,18 +1,15 @@
 """The API's application: ``uvicorn app.main:create_app --factory``."""
 
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
-from structlog.tracebacks import ExceptionDictTransformer
 
-from app import problems
+from app import logs, problems
 from app.config import Settings
 from app.db.session import Database
 from app.intake import Intake
@@ -33,7 +30,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 def create_app(settings: Settings | None = None) -> FastAPI:
     """Open the database, storage and queue, and make the application; it migrates nothing."""
     settings = settings or Settings()
-    _log_as_json()
+    logs.configure()
     app = FastAPI(
         title="Stillhouse",
         summary="Knowledge distillation as a service.",
@@ -86,18 +83,3 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                         problems.MEDIA_TYPE: next(iter(answer["content"].values()))
                     }
     return app.openapi_schema
-
-
-def _log_as_json() -> None:
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            # Without the values of variables, among which are keys.
-            structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
-            structlog.processors.JSONRenderer(),
-        ],
-        # The stream of the moment: whoever replaces `sys.stderr` gets the lines.
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
-    )

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
+from app import logs
 from app.config import Settings
 from app.contracts.job import DesiredStatus, Status
 from app.db import verbs
@@ -87,6 +88,7 @@ class Reconciler:
 
 def run(settings: Settings) -> None:
     """Look around until SIGTERM or SIGINT."""
+    logs.configure()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

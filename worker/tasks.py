@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from structlog import get_logger
 from uuid_utils import uuid7
 
+from app import logs
 from app.config import Settings
 from app.contracts.task import CELERY_SETTINGS, DOORBELL
 from app.db import workers
@@ -32,6 +33,7 @@ log = get_logger(__name__)
 PR_SET_PDEATHSIG = 1
 HEARTBEAT_SECONDS = 10.0
 
+logs.configure()
 settings = Settings()
 worker_id = f"worker-{uuid7()}"
 # One byte that Celery's main process shares with the child that runs the jobs.
