@@ -1,8 +1,9 @@
 """Settings: the only reader of the environment (``STILLHOUSE_*``)."""
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 DATA_FOLDER = Path("stillhouse-data")
@@ -47,6 +48,15 @@ class Settings(BaseSettings):
     backoff_seconds: float = Field(
         10, ge=0, description="Wait before the second attempt; doubles with each further one."
     )
+
+    @model_validator(mode="after")
+    def _renews_in_time(self) -> Self:
+        if self.renew_seconds > self.lease_seconds / 2:
+            raise ValueError(
+                f"renew_seconds is {self.renew_seconds:g}; with a lease of {self.lease_seconds:g} "
+                f"it may be at most {self.lease_seconds / 2:g}, or healthy workers lose their jobs"
+            )
+        return self
 
 
 class ClientSettings(BaseSettings):

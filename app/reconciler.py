@@ -8,7 +8,7 @@ import threading
 import time
 
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
@@ -40,9 +40,9 @@ class Reconciler:
         try:
             self._reap()
             self._ring()
-        except DBAPIError as error:
+        except SQLAlchemyError as error:
             self._last_contact = None
-            log.warning("database_away", reason=str(error.orig))
+            log.warning("database_away", reason=type(error).__name__)
         else:
             self._note_contact()
 

@@ -27,7 +27,8 @@ class Storage:
         """Store a file and return its sha256 in hex."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if not self.has(digest):
+        # A blob of another size was cut short by bad luck, and is written again.
+        if self._size(digest) != path.stat().st_size:
             obstore.put(self._store, _key(digest), path)
         return digest
 
@@ -42,11 +43,13 @@ class Storage:
         obstore.put(self._store, _key(hashlib.sha256().hexdigest()), b"")
 
     def has(self, sha256: str) -> bool:
+        return self._size(sha256) is not None
+
+    def _size(self, sha256: str) -> int | None:
         try:
-            obstore.head(self._store, _key(sha256))
+            return int(obstore.head(self._store, _key(sha256))["size"])
         except FileNotFoundError:
-            return False
-        return True
+            return None
 
     def read(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes from ``start`` up to, not including, ``end``.

@@ -61,10 +61,13 @@ class Ending:
 
 
 def worker_failure(error: Exception) -> JobError:
-    """Return the error of an attempt that broke outside its trainer."""
+    """Return the error of an attempt that broke outside its trainer.
+
+    The client learns its kind; its words, which may name paths and hosts, are in the worker's log.
+    """
     return JobError(
         code="worker_failed",
-        message=f"The worker failed around the trainer: {type(error).__name__}: {error}",
+        message=f"The worker failed around the trainer ({type(error).__name__}).",
         retryable=True,
         hint="See the worker's log; its disk, database and storage are the first to look at.",
     )

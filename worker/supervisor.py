@@ -1,5 +1,6 @@
 """One attempt at a job: claim, start the trainer, relay its messages, deliver, and end it well."""
 
+import contextlib
 import shutil
 import time
 from collections.abc import Callable
@@ -68,7 +69,7 @@ class Supervisor:
             bound.exception("attempt_broke")
             self._commit(job, self._retry(worker_failure(error)))
         finally:
-            shutil.rmtree(folder.parent, ignore_errors=True)
+            _remove(folder)
         bound.info("attempt_ends")
         return True
 
@@ -76,9 +77,11 @@ class Supervisor:
         self._database.close()
 
     def _attempt(self, job: Job, folder: Path) -> None:
-        # What an attempt that was killed on this machine has left behind.
-        shutil.rmtree(folder.parent, ignore_errors=True)
         folder.mkdir(parents=True)
+        # What attempts that were killed on this machine have left behind.
+        for earlier in folder.parent.iterdir():
+            if int(earlier.name) < job.fence:
+                shutil.rmtree(earlier, ignore_errors=True)
         spec = JobSpec.model_validate(job.resolved_spec)
         (folder / "spec.json").write_text(spec.model_dump_json(indent=2))
         claim = Claim(job.id, job.fence)
@@ -176,3 +179,10 @@ def _relay(trainer: Trainer, ending: Ending, lease: Lease) -> None:
                 lease.add(message)
             case _:
                 lease.add(message)
+
+
+def _remove(folder: Path) -> None:
+    """Remove an attempt's folder, and the job's if no other attempt on this machine has one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()

@@ -36,6 +36,9 @@ class Command:
     """Where its output is appended; None lets it share this process's."""
     patience_seconds: float = 10.0
     """How long it may take to end when asked to, before it is killed."""
+    asked_first: bool = False
+    """Asked to end with all others like it, before the rest: a worker asked alone would give its
+    job back to the next."""
 
 
 class Child:
@@ -86,6 +89,11 @@ class Child:
             self._wait_seconds = min(2 * self._wait_seconds, LONGEST_WAIT_SECONDS)
         elif now >= self._start_after:
             self.start()
+
+    def ask(self) -> None:
+        """Ask the process to end, without waiting for it."""
+        if self._process is not None:
+            self._process.terminate()
 
     def stop(self, hurry: threading.Event) -> None:
         """Ask the process to end, then kill what is left of it and of all it has started."""
@@ -147,6 +155,9 @@ class Tree:
 
     def stop(self) -> None:
         """End all processes; when this returns there is none."""
+        for child in self._children:
+            if child.command.asked_first:
+                child.ask()
         for child in reversed(self._children):
             child.stop(self._hurry)
         self._children.clear()

@@ -81,4 +81,5 @@ def _command(
         environment,
         None if logs is None else logs / f"{name}.log",
         settings.terminate_seconds + SPARE_SECONDS,
+        asked_first=True,
     )

