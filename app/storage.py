@@ -42,15 +42,6 @@ class Storage:
         """
         obstore.put(self._store, _key(hashlib.sha256().hexdigest()), b"")
 
-    def has(self, sha256: str) -> bool:
-        return self._size(sha256) is not None
-
-    def _size(self, sha256: str) -> int | None:
-        try:
-            return int(obstore.head(self._store, _key(sha256))["size"])
-        except FileNotFoundError:
-            return None
-
     def read(self, sha256: str, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes from ``start`` up to, not including, ``end``.
 
@@ -87,6 +78,12 @@ class Storage:
     def ping(self) -> None:
         """Raise obstore's ``BaseError`` or ``OSError`` unless the storage answers."""
         next(iter(obstore.list(self._store, prefix="blobs", chunk_size=1)), None)
+
+    def _size(self, sha256: str) -> int | None:
+        try:
+            return int(obstore.head(self._store, _key(sha256))["size"])
+        except FileNotFoundError:
+            return None
 
 
 def _key(sha256: str) -> str:

@@ -67,7 +67,8 @@ class Supervisor:
             bound.warning("fence_lost", reason=str(lost))
         except Exception as error:  # noqa: BLE001 (the one place that answers for what nobody foresaw)
             bound.exception("attempt_broke")
-            self._commit(job, self._retry(worker_failure(error)))
+            with contextlib.suppress(verbs.FenceLost):
+                self._commit(job, self._retry(worker_failure(error)))
         finally:
             _remove(folder)
         bound.info("attempt_ends")

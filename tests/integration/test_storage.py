@@ -31,10 +31,8 @@ def file(tmp_path: Path) -> Path:
 def test_a_stored_file_is_read_back_whole_and_in_part(
     storage: Storage, file: Path, tmp_path: Path
 ) -> None:
-    assert not storage.has(DIGEST)
     assert storage.put(file) == storage.put(file) == DIGEST
 
-    assert storage.has(DIGEST)
     storage.fetch(DIGEST, len(CONTENT), tmp_path / "copy")
     assert (tmp_path / "copy").read_bytes() == CONTENT
     start, end = CHUNK_BYTES - 3, CHUNK_BYTES + 4
@@ -50,6 +48,17 @@ def test_storage_that_was_prepared_answers(storage: Storage) -> None:
     storage.prepare()
     storage.prepare()
     storage.ping()
+
+
+def test_a_blob_that_was_cut_short_is_stored_again(tmp_path: Path, file: Path) -> None:
+    storage = Storage(str(tmp_path / "blobs"))
+    storage.put(file)
+    (blob,) = (path for path in (tmp_path / "blobs").rglob("*") if path.is_file())
+    blob.write_bytes(CONTENT[:100])
+
+    storage.put(file)
+
+    assert blob.read_bytes() == CONTENT
 
 
 def test_a_damaged_blob_is_noticed(tmp_path: Path, file: Path) -> None:
