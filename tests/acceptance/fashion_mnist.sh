@@ -9,9 +9,13 @@ installed=/usr/share/datasets/fashion-mnist
 [ -d "$installed" ] && exec ln -sfn "$installed" "$target"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-cd "$work"
-apt-get download -q "$name"
-dpkg -x "$name"_*.deb unpacked
-cd - >/dev/null
+mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
+# Lists of its own, as the machine's may be missing, and only root may renew them.
+apt() {
+    apt-get -qq -o Dir::State::Lists="$work/lists" -o Dir::Cache="$work/cache" \
+        -o APT::Sandbox::User="$(id -un)" "$@"
+}
+apt update
+(cd "$work" && apt download "$name" && dpkg -x "$name"_*.deb unpacked)
 mkdir -p "$(dirname "$target")"
 mv "$work"/unpacked/usr/share/datasets/fashion-mnist "$target"
