@@ -80,8 +80,11 @@ class Trainer:
             self._buffer += piece
             *lines, self._buffer = self._buffer.split(b"\n")
             for line in lines:
-                with contextlib.suppress(ValidationError):
-                    yield MESSAGE.validate_json(line)
+                try:
+                    # PostgreSQL keeps no NUL in a text, and data may bring one into a message.
+                    yield MESSAGE.validate_json(line.replace(b"\\u0000", b"\\ufffd"))
+                except ValidationError as error:
+                    log.warning("message_not_understood", pid=self.pid, errors=error.error_count())
             if len(self._buffer) > LONGEST_MESSAGE_BYTES:
                 log.warning("message_too_long", pid=self.pid)
                 self._buffer = b""

@@ -179,7 +179,7 @@ def take_back(session: Session, job: Job) -> Status:
     elif job.num_losses + 1 >= MAX_LOSSES:
         error = JobError(
             code="workers_lost",
-            message=f"{MAX_LOSSES} workers in a row were lost while they ran this job.",
+            message=f"{MAX_LOSSES} workers were lost while they ran this job.",
             phase=Phase(job.phase) if job.phase else None,
             retryable=True,
             hint="See the workers' own logs: the job may take more memory than they have.",

@@ -1,0 +1,32 @@
+"""What a trainer says arrives whole and in order, whatever else it writes on its pipe."""
+
+import os
+import subprocess
+import sys
+
+from app.contracts.job import Phase
+from app.contracts.message import PhaseStarted, Warned
+from worker.launcher import Trainer
+
+
+def test_messages_are_whole_lines_and_nonsense_between_them_is_passed_over() -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
+    trainer = Trainer(process, read_end)
+
+    started = PhaseStarted(phase=Phase.PREPARING)
+    line = started.model_dump_json().encode() + b"\n"
+    os.write(write_end, b"not a message\n" + line + b'{"type": "unknown"}\n' + line[:10])
+    assert list(trainer.messages(0)) == [started]
+
+    os.write(write_end, line[10:])
+    assert list(trainer.messages(0)) == [started]
+    assert list(trainer.messages(0)) == []
+
+    os.write(write_end, Warned(message="a\0b").model_dump_json().encode() + b"\n")
+    assert list(trainer.messages(0)) == [Warned(message="a\N{REPLACEMENT CHARACTER}b")]
+
+    os.close(write_end)
+    trainer.end()
+    assert trainer.exit_code() is not None
