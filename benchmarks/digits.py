@@ -17,7 +17,7 @@ import torch
 from app.contracts.dataset import Builtin, Split
 from app.contracts.job import JobSpec, Resources
 from app.contracts.model import Mlp, Student, TrainedTeacher
-from app.contracts.objective import SoftTargets
+from app.contracts.response_losses import SoftTargets
 from app.contracts.report import Report
 from app.contracts.training import Adamw, OneCycle, ShiftCrop, Training
 from worker.distillation import pipeline

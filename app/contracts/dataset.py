@@ -12,6 +12,9 @@ from app.contracts.strict import FileId, Strict
 
 MOST_HELD_OUT = 0.95
 
+Task = Literal["classification", "multi_label", "regression"]
+"""One class of several; any number of labels, each yes or no; numbers."""
+
 
 class Split(Strict):
     """How examples are divided, evenly over the classes, by a seed.
@@ -46,19 +49,34 @@ class Builtin(Strict):
     """Real data that ships with scikit-learn."""
 
     source: Literal["builtin"] = "builtin"
-    name: Literal["digits", "breast_cancer", "wine"] = Field(
+    name: Literal["digits", "breast_cancer", "wine", "diabetes"] = Field(
         description="`digits`: 1,797 images of 8x8 in 10 classes; `breast_cancer`: 569 rows of 30 "
-        "measurements in 2 classes; `wine`: 178 rows of 13 measurements in 3 classes."
+        "measurements in 2 classes; `wine`: 178 rows of 13 measurements in 3 classes; `diabetes`: "
+        "442 rows of 10 measurements, to predict the progression of a disease in a year."
     )
     split: Split = Split()
 
+    @property
+    def task(self) -> Task:
+        return "regression" if self.name == "diabetes" else "classification"
+
+
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+
 
 class Csv(Strict):
-    """A table with a header row: one example a row, one column its class."""
+    """A table with a header row: one example a row, one or more columns to learn to predict."""
 
     name: Literal["csv"] = "csv"
-    label: str = Field(
-        "label", min_length=1, max_length=200, description="The column that names the class."
+    task: Task = "classification"
+    label: ColumnName = Field(
+        "label", description="The column that names the class; for classification alone."
+    )
+    targets: list[ColumnName] = Field(
+        default=[],
+        max_length=1000,
+        description="Columns to predict. Multi-label: 0 or 1, empty where nobody knows. "
+        "Regression: numbers.",
     )
     features: list[str] | None = Field(
         None,
@@ -68,6 +86,17 @@ class Csv(Strict):
         "numbers is standardised, one of words becomes one input a word.",
     )
     delimiter: Literal[",", ";", "\t", "|"] = ","
+
+    @model_validator(mode="after")
+    def _says_what_to_predict(self) -> Self:
+        if self.task == "classification":
+            if self.targets:
+                raise ValueError(
+                    "`targets` are for multi_label and regression; classification has one `label`"
+                )
+        elif not self.targets:
+            raise ValueError(f"{self.task} needs `targets`: the columns to predict")
+        return self
 
 
 class ImageArchive(Strict):
@@ -88,6 +117,10 @@ class ImageArchive(Strict):
         None, description="1 for grey, 3 for colour; where not given, as the images are."
     )
 
+    @property
+    def task(self) -> Task:
+        return "classification"
+
 
 AnyFormat = Annotated[Csv | ImageArchive, Field(discriminator="name")]
 
@@ -99,6 +132,10 @@ class FileDataset(Strict):
     file: FileId
     format: AnyFormat
     split: Split = Split()
+
+    @property
+    def task(self) -> Task:
+        return self.format.task
 
 
 AnyDataset = Annotated[Builtin | FileDataset, Field(discriminator="source")]

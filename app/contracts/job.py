@@ -2,15 +2,17 @@
 
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, JsonValue, StringConstraints
 
 from app.contracts.dataset import AnyDataset
 from app.contracts.export import ExportFormat
-from app.contracts.model import AnyTeacher, Student
-from app.contracts.objective import AnyLoss, Labels, SoftTargets
+from app.contracts.knowledge import KnowledgeSettings
+from app.contracts.model import AnyTeacher, Assistant, Student
+from app.contracts.objective import AnyLoss
 from app.contracts.report import Report
+from app.contracts.response_losses import Labels, LogitMse, SoftTargets
 from app.contracts.strict import Strict
 from app.contracts.training import Training
 
@@ -38,6 +40,31 @@ class Resources(Strict):
     )
 
 
+def _default_objective(spec: dict[str, Any]) -> list[AnyLoss]:
+    dataset = spec.get("dataset")
+    answers: AnyLoss = SoftTargets(weight=0.9)
+    if dataset is not None and dataset.task == "regression":
+        answers = LogitMse(weight=0.9)
+    return [answers, Labels(weight=0.1)]
+
+
+class TransferSet(Strict):
+    """The examples that the student learns from, where they are not all of the train part."""
+
+    omit_classes: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        default=[],
+        max_length=999,
+        description="Classes of which neither student nor baseline sees an example; the teacher "
+        "does.",
+    )
+    repair: bool = Field(
+        default=False,
+        description="Afterwards raise the student's biases of these classes, without labels, until "
+        "it expects them as often as the teacher does on the validation part (Hinton et al., 2015, "
+        "section 3).",
+    )
+
+
 class JobSpec(Strict):
     """What to distil into what, from which data, and how."""
 
@@ -45,15 +72,31 @@ class JobSpec(Strict):
     dataset: AnyDataset
     teacher: AnyTeacher
     student: Student
+    assistants: list[Assistant] = Field(
+        default=[],
+        max_length=8,
+        description="Each learns from the one before, the first from the teacher; the student "
+        "learns from the last.",
+    )
+    generations: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Students in a row: each learns from the one before (born-again networks, "
+        "2018); the last is delivered.",
+    )
     objective: list[AnyLoss] = Field(
-        default=[SoftTargets(weight=0.9), Labels(weight=0.1)],
+        default_factory=_default_objective,
         min_length=1,
         max_length=16,
-        description="The student's loss: the sum of each loss times its weight.",
+        description="The student's loss: the sum of each loss times its weight. Where not given, "
+        "0.9 soft_targets and 0.1 labels; for regression, logit_mse and labels.",
     )
     training: Training = Field(
         default=Training(), description="Of the student, and of the baseline beside it."
     )
+    transfer: TransferSet = TransferSet()
+    knowledge: KnowledgeSettings = KnowledgeSettings()
     baseline: bool = Field(
         default=True, description="Also train the student without a teacher, to see the gain."
     )
@@ -87,6 +130,7 @@ class Phase(StrEnum):
 
     PREPARING = "preparing"
     TRAINING_TEACHER = "training_teacher"
+    TRAINING_ASSISTANTS = "training_assistants"
     COLLECTING_KNOWLEDGE = "collecting_knowledge"
     TRAINING_BASELINE = "training_baseline"
     TRAINING_STUDENT = "training_student"
@@ -157,6 +201,7 @@ class Job(BaseModel):
     result: Report | None
     student_model: str | None
     teacher_model: str | None
+    knowledge: str | None = Field(description="The knowledge that it collected or used.")
     files: list[FileEntry]
     parent_id: str | None
     error: JobError | None

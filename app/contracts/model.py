@@ -1,14 +1,15 @@
-"""Architectures, the teacher, and the student.
+"""Architectures, the teacher or teachers, assistants, and the student.
 
 The engine builds each architecture from the module of the same name in
 ``worker/distillation/models``.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from app.contracts.strict import ModelId, Strict
+from app.contracts.objective import AnyLoss
+from app.contracts.strict import FileId, KnowledgeId, ModelId, Strict
 from app.contracts.training import Training
 
 Width = Annotated[int, Field(ge=1, le=65_536)]
@@ -68,7 +69,70 @@ class RegisteredTeacher(Strict):
     model: ModelId
 
 
-AnyTeacher = Annotated[TrainedTeacher | RegisteredTeacher, Field(discriminator="source")]
+class EnsembleMember(Strict):
+    """One teacher of several."""
+
+    teacher: Annotated[TrainedTeacher | RegisteredTeacher, Field(discriminator="source")]
+    weight: float = Field(1.0, gt=0, le=1e6, description="Its share is this over the sum of all.")
+
+
+class Ensemble(Strict):
+    """Several teachers whose weighted mean the student learns from."""
+
+    source: Literal["ensemble"] = "ensemble"
+    members: list[EnsembleMember] = Field(min_length=2, max_length=16)
+    mean: Literal["probabilities", "logits"] = Field(
+        description="What is averaged: class probabilities, or logits (regression: predictions)."
+    )
+
+
+class KnowledgeTeacher(Strict):
+    """Knowledge collected by an earlier job, in place of a teacher."""
+
+    source: Literal["knowledge"] = "knowledge"
+    knowledge: KnowledgeId
+
+
+class SignalsTeacher(Strict):
+    """The answers of any other model, uploaded as Parquet, in place of a teacher.
+
+    A column `example_id` (the example's number in the data, from 0), and one column an output,
+    named as the class, label or target.
+    """
+
+    source: Literal["signals"] = "signals"
+    file: FileId
+    values: Literal["logits", "probabilities", "predictions"] = Field(
+        description="`predictions` are regression's, in the units of its targets."
+    )
+
+
+class MutualTeacher(Strict):
+    """A peer that is trained beside the student, each learning from the other (DML, 2018)."""
+
+    source: Literal["mutual"] = "mutual"
+    architecture: AnyArchitecture
+
+
+AnyTeacher = Annotated[
+    TrainedTeacher
+    | RegisteredTeacher
+    | Ensemble
+    | KnowledgeTeacher
+    | SignalsTeacher
+    | MutualTeacher,
+    Field(discriminator="source"),
+]
+
+
+class Assistant(Strict):
+    """A model of middle size that learns from the teacher and teaches the next (TAKD, 2020)."""
+
+    architecture: AnyArchitecture
+    training: Training = Training()
+    objective: list[AnyLoss] | None = Field(
+        None, min_length=1, max_length=16, description="The job's own, where not given."
+    )
 
 
 class RandomInitialization(Strict):
@@ -84,8 +148,31 @@ class ModelInitialization(Strict):
     model: ModelId
 
 
+class TeacherInitialization(Strict):
+    """Start from layers of the teacher, of the same family and widths.
+
+    In each stack of like layers the student takes as many as it has; all else is taken whole.
+    """
+
+    source: Literal["teacher"] = Field("teacher", alias="from")
+    layers: Literal["uniform", "first"] | list[Annotated[int, Field(ge=0, le=10_000)]] = Field(
+        "uniform",
+        description="Which of a stack: spread from the first to the last, the first ones, or "
+        "these, counted from 0.",
+    )
+
+    @model_validator(mode="after")
+    def _names_each_layer_once(self) -> Self:
+        if isinstance(self.layers, list) and (
+            not self.layers or self.layers != sorted(set(self.layers))
+        ):
+            raise ValueError(f"given {self.layers}; expected one or more layers, ascending")
+        return self
+
+
 AnyInitialization = Annotated[
-    RandomInitialization | ModelInitialization, Field(discriminator="source")
+    RandomInitialization | ModelInitialization | TeacherInitialization,
+    Field(discriminator="source"),
 ]
 
 

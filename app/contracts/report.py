@@ -54,5 +54,5 @@ class Report(BaseModel):
     compression: float = Field(description="Parameters of the teacher over the student's.")
     speedup: float = Field(description="Latency of the teacher over the student's.")
     num_examples: dict[str, int] = Field(description="Of train, validation and test.")
-    class_names: list[str]
+    output_names: list[str]
     warnings: list[str] = []

@@ -12,6 +12,13 @@ ModelId = Annotated[
     str,
     Field(pattern=r"^model-[A-Za-z0-9-]{1,64}$", description="A registered model: GET /v1/models."),
 ]
+KnowledgeId = Annotated[
+    str,
+    Field(
+        pattern=r"^knowledge-[A-Za-z0-9-]{1,64}$",
+        description="Collected knowledge: GET /v1/knowledge.",
+    ),
+]
 
 
 class Strict(BaseModel):

@@ -92,6 +92,14 @@ class Training(Strict):
 
     epochs: int = Field(30, ge=1, le=100_000, description="Passes over the training examples.")
     batch_size: int = Field(128, ge=1, le=65_536, description="Examples a step.")
+    micro_batch_size: int | None = Field(
+        None,
+        ge=1,
+        le=65_536,
+        description="Examples at once: a step adds up the gradients of its micro-batches, to the "
+        "same result in less memory. Not with losses that relate the examples of a batch, or with "
+        "batch norm.",
+    )
     optimizer: AnyOptimizer = Adamw()
     schedule: AnySchedule = OneCycle()
     augmentation: list[AnyAugmentation] = Field(

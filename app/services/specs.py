@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 from app.contracts.dataset import AnyDataset, Builtin, Csv
 from app.contracts.job import JobSpec
 from app.contracts.model import ModelInitialization, RegisteredTeacher, TrainedTeacher
-from app.contracts.objective import Labels
+from app.contracts.response_losses import Labels
 from app.contracts.training import OneCycle, Step, Training
 from app.db.models import File, JobFile, Model
 from app.errors import InvalidPayload, Problem

@@ -156,7 +156,7 @@ def test_an_uploaded_table_is_distilled(house: House, tmp_path: Path) -> None:
     )
 
     assert job["status"] == "succeeded", job["error"]
-    assert job["result"]["class_names"] == ["benign", "malignant"]
+    assert job["result"]["output_names"] == ["benign", "malignant"]
     assert job["result"]["student"]["test"]["accuracy"] > 0.85
 
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from app.contracts.model import AnyArchitecture
-from worker.distillation.classifier import Classifier, Standardize
+from worker.distillation.predictor import Predictor
 from worker.distillation.dataset import InputDescription
 
 
@@ -28,7 +28,7 @@ class _Family(Protocol):
     build: Callable[[AnyArchitecture, list[int], int], nn.Module]
 
 
-def build(architecture: AnyArchitecture, description: InputDescription, seed: int) -> Classifier:
+def build(architecture: AnyArchitecture, description: InputDescription, seed: int) -> Predictor:
     """Return a new model on the CPU, in train mode.
 
     Its weights are a function of the arguments alone; torch's global generator is left as it was.
@@ -37,8 +37,8 @@ def build(architecture: AnyArchitecture, description: InputDescription, seed: in
     family = cast("_Family", module)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = family.build(architecture, description.shape, len(description.class_names))
-    return Classifier(Standardize(description), network)
+        network = family.build(architecture, description.shape, len(description.output_names))
+    return Predictor(description, network)
 
 
 def save_model(
@@ -62,7 +62,7 @@ def read_config(folder: Path) -> ModelConfig:
     return ModelConfig.model_validate_json((folder / "config.json").read_text())
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu") -> Classifier:
+def load_model(folder: Path, device: torch.device | str = "cpu") -> Predictor:
     """Return a saved model on ``device``, in eval mode.
 
     Raises:

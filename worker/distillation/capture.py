@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from worker.distillation.classifier import Classifier
+from worker.distillation.predictor import Predictor
 from worker.distillation.errors import BadInput
 from worker.distillation.signals import Signals
 
@@ -21,7 +21,7 @@ Precision = Literal["float32", "bfloat16"]
 
 
 @contextmanager
-def capturing(model: Classifier, paths: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+def capturing(model: Predictor, paths: Iterable[str]) -> Iterator[dict[str, Tensor]]:
     """Give a dict that each forward pass of ``model`` fills anew with the features at ``paths``.
 
     The hooks are this model's alone and are gone when the block ends.
@@ -42,7 +42,7 @@ def capturing(model: Classifier, paths: Iterable[str]) -> Iterator[dict[str, Ten
 
 
 def observe(
-    model: Classifier, inputs: Tensor, precision: Precision, features: dict[str, Tensor]
+    model: Predictor, inputs: Tensor, precision: Precision, features: dict[str, Tensor]
 ) -> Signals:
     """Run ``model`` on raw inputs and return its signals in float32.
 
@@ -52,12 +52,12 @@ def observe(
         inputs = inputs.contiguous(memory_format=torch.channels_last)
     lowered = precision == "bfloat16"
     with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=lowered):
-        logits_BC = model(inputs)
+        logits_BC = model.answers(inputs)
     return Signals(logits_BC.float(), {path: value.float() for path, value in features.items()})
 
 
 def feature_shapes(
-    model: Classifier, paths: tuple[str, ...], inputs: Tensor
+    model: Predictor, paths: tuple[str, ...], inputs: Tensor
 ) -> dict[str, tuple[int, ...]]:
     """Return the shape, without the batch, of the features at each path.
 

@@ -53,7 +53,7 @@ def model_card(spec: JobSpec, description: InputDescription, report: Report) -> 
         (
             f"A `{report.student.architecture}` of {report.student.num_parameters:,} parameters, "
             f"distilled from a `{report.teacher.architecture}` of "
-            f"{report.teacher.num_parameters:,}. It tells {len(report.class_names)} classes apart."
+            f"{report.teacher.num_parameters:,}. It tells {len(report.output_names)} classes apart."
         ),
         "",
         "## Results",
@@ -165,8 +165,8 @@ def _usage(formats: Sequence[ExportFormat], description: InputDescription) -> li
             make_inputs,
             '(logits,) = session.run(["logits"], {"inputs": inputs})',
             'config = json.loads(Path("config.json").read_text())',
-            'class_names = config["description"]["class_names"]',
-            "print([class_names[each] for each in logits.argmax(axis=1)])",
+            'output_names = config["description"]["output_names"]',
+            "print([output_names[each] for each in logits.argmax(axis=1)])",
             "```",
             "",
         ]

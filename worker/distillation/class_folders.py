@@ -52,14 +52,14 @@ def read(
             " GiB",
             "Give a smaller `size`.",
         )
-    class_names = class_order({place.class_name for place in places.values()})
-    classes = {name: number for number, name in enumerate(class_names)}
+    output_names = class_order({place.class_name for place in places.values()})
+    classes = {name: number for number, name in enumerate(output_names)}
     labels = np.array([classes[place.class_name] for place in places.values()], np.int64)
     tests = [place.test for place in places.values()]
     return RawData(
         inputs=_pixels(settings, path, list(places), shape, scratch, tell),
         labels=labels,
-        class_names=class_names,
+        output_names=output_names,
         test=np.array(tests, np.bool_) if None not in tests else None,
     )
 

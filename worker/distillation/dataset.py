@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, Field
 
+from app.contracts.dataset import Task
+
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
@@ -39,7 +41,12 @@ class InputDescription(BaseModel):
     shape: list[int] = Field(description="[C, H, W] of an image, [F] of a table.")
     mean: list[float] = Field(description="Of the train part: one a channel, or one a feature.")
     std: list[float] = Field(description="As `mean`; never 0.")
-    class_names: list[str]
+    task: Task = "classification"
+    output_names: list[str] = Field(description="The classes, the labels or the targets.")
+    output_mean: list[float] | None = Field(
+        None, description="Of each target on the train part; for regression alone."
+    )
+    output_std: list[float] | None = Field(None, description="As `output_mean`; never 0.")
     columns: list[Column] | None = Field(None, description="Of a table, in order.")
 
 
@@ -49,12 +56,14 @@ class RawData:
 
     inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     """Images: uint8 (N, C, H, W). Tables: float32 (N, F), finite. May be memory-mapped."""
-    labels: npt.NDArray[np.int64]
-    """(N,), indices into ``class_names``."""
-    class_names: list[str]
+    labels: npt.NDArray[np.int64] | npt.NDArray[np.float32]
+    """Classification: int64 (N,), indices into ``output_names``. Else float32 (N, C): multi-label 0,
+    1, or NaN where nobody knows; regression numbers in the data's units."""
+    output_names: list[str]
     test: npt.NDArray[np.bool_] | None = None
     """(N,), true where the data itself says that an example is for testing."""
     columns: list[Column] | None = None
+    task: Task = "classification"
 
 
 def inputs_file(folder: Path) -> Path:
@@ -75,14 +84,15 @@ class Dataset:
     """Prepared data, memory-mapped from the workspace. An example's id is its row."""
 
     inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64] | npt.NDArray[np.float32]
+    """As in ``RawData``."""
     ids: dict[Part, npt.NDArray[np.int64]]
     """The example ids of each part, ascending; validation may be empty."""
     description: InputDescription
 
     @property
-    def num_classes(self) -> int:
-        return len(self.description.class_names)
+    def num_outputs(self) -> int:
+        return len(self.description.output_names)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -73,10 +73,10 @@ def read(settings: ImageArchive, path: Path, scratch: Path, tell: Tell) -> RawDa
             else:
                 pixels[rows] = _as_images(block, shape, side)
             tell(rows.stop, num_examples)
-    class_names = class_order({str(value) for value in np.unique(values)})
-    labels = np.searchsorted(np.array([int(name) for name in class_names]), values)
+    output_names = class_order({str(value) for value in np.unique(values)})
+    labels = np.searchsorted(np.array([int(name) for name in output_names]), values)
     test = np.arange(num_examples) >= num_train if has_test else None
-    return RawData(pixels, labels.astype(np.int64), class_names, test)
+    return RawData(pixels, labels.astype(np.int64), output_names, test)
 
 
 def _files(path: Path) -> Iterator[tuple[Key, Member]]:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from app.contracts.training import Training
 from worker.distillation.capture import Precision, capturing, feature_shapes, observe
-from worker.distillation.classifier import Classifier
+from worker.distillation.predictor import Predictor
 from worker.distillation.dataset import Dataset, InputDescription
 from worker.distillation.feed import Feed
 from worker.distillation.loss import Shapes
@@ -42,7 +42,7 @@ class KnowledgeRecord(BaseModel):
 
     @property
     def bytes(self) -> int:
-        return self.views * self.num_examples * len(self.description.class_names) * BYTES_PER_LOGIT
+        return self.views * self.num_examples * len(self.description.output_names) * BYTES_PER_LOGIT
 
 
 class Teaching(Protocol):
@@ -59,7 +59,7 @@ class LiveTeaching:
     """A teacher that runs beside the student, in eval mode and outside its gradients."""
 
     def __init__(
-        self, teacher: Classifier, precision: Precision, layers: tuple[str, ...] = ()
+        self, teacher: Predictor, precision: Precision, layers: tuple[str, ...] = ()
     ) -> None:
         # The student's layout: both kinds of teaching run the teacher the same way.
         teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

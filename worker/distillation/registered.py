@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.contracts.model import AnyArchitecture, ModelInitialization, Student
 from worker.distillation.build import build, load_model, read_config
-from worker.distillation.classifier import Classifier
+from worker.distillation.predictor import Predictor
 from worker.distillation.dataset import InputDescription
 from worker.distillation.errors import BadInput
 from worker.distillation.workspace import Workspace
@@ -28,7 +28,7 @@ def registered_folder(identifier: str, workspace: Workspace, data: InputDescript
         ("kind of input", description.kind, data.kind),
         ("input shape", description.shape, data.shape),
         ("columns", description.columns, data.columns),
-        ("class names", description.class_names, data.class_names),
+        ("class names", description.output_names, data.output_names),
     ):
         if given != expected:
             raise BadInput(
@@ -42,7 +42,7 @@ def registered_folder(identifier: str, workspace: Workspace, data: InputDescript
 
 def initial_student(
     student: Student, workspace: Workspace, data: InputDescription, seed: int
-) -> tuple[Classifier, InputDescription]:
+) -> tuple[Predictor, InputDescription]:
     """Return the student before training, and the inputs it takes.
 
     A registered start keeps its own standardisation, to which its weights are fitted.

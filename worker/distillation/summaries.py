@@ -45,7 +45,7 @@ def _of_training(role: str, history: History) -> str:
 def _of_data(workspace: Workspace) -> str:
     dataset = Dataset.load(workspace.stage("prepared"))
     parts = ", ".join(f"{len(dataset.ids[part])} {part}" for part in PARTS)
-    return f"data: {parts} examples of {dataset.num_classes} classes"
+    return f"data: {parts} examples of {dataset.num_outputs} classes"
 
 
 def _of_knowledge(workspace: Workspace) -> str:

@@ -16,7 +16,7 @@ from app.contracts.job import Phase
 from app.contracts.objective import AnyLoss
 from app.contracts.training import Training
 from worker.distillation.capture import capturing, feature_shapes, observe
-from worker.distillation.classifier import Classifier
+from worker.distillation.predictor import Predictor
 from worker.distillation.dataset import Dataset
 from worker.distillation.determinism import reproducible
 from worker.distillation.errors import BadInput
@@ -56,7 +56,7 @@ class Plan:
 class State:
     """All that changes from step to step; with the plan it decides the rest of the training."""
 
-    model: Classifier
+    model: Predictor
     objective: Objective
     optimizer: torch.optim.Optimizer
     step: int = 0
@@ -65,7 +65,7 @@ class State:
 
 
 def train(
-    model: Classifier,
+    model: Predictor,
     dataset: Dataset,
     plan: Plan,
     reporter: Reporter,
@@ -95,7 +95,7 @@ class _Trainer:
 
     def __init__(
         self,
-        model: Classifier,
+        model: Predictor,
         dataset: Dataset,
         plan: Plan,
         reporter: Reporter,
@@ -136,7 +136,7 @@ class _Trainer:
             }
         self.reporter.metrics(self.state.step, record.series(self.plan.role))
 
-    def _begin(self, model: Classifier) -> State:
+    def _begin(self, model: Predictor) -> State:
         plan = self.plan
         # Images are fastest in this layout; weights that are no convolution's keep theirs.
         model.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -127,7 +127,7 @@ def report() -> Report:
         compression=1,
         speedup=1,
         num_examples={"train": 2, "validation": 0, "test": 2},
-        class_names=["a", "b"],
+        output_names=["a", "b"],
     )
 
 

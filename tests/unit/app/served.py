@@ -146,5 +146,5 @@ def report(*, student_errors: int = 20, baseline_errors: int | None = 30) -> Rep
         compression=10,
         speedup=3,
         num_examples={"train": 100, "validation": 0, "test": 100},
-        class_names=["no", "yes"],
+        output_names=["no", "yes"],
     )

@@ -21,7 +21,7 @@ REPORT = Report(
     compression=1,
     speedup=1,
     num_examples={},
-    class_names=[],
+    output_names=[],
 )
 BAD_INPUT = JobError(code="bad_data", message="Line 3.", retryable=False)
 

@@ -23,13 +23,13 @@ def read(settings: Builtin, path: Path | None, scratch: Path, tell: Tell) -> Raw
         return RawData(
             inputs=pixels[:, None],
             labels=digits.target.astype(np.int64),
-            class_names=[str(name) for name in digits.target_names],
+            output_names=[str(name) for name in digits.target_names],
         )
     loaders = {"breast_cancer": datasets.load_breast_cancer, "wine": datasets.load_wine}
     table = loaders[settings.name]()
     return RawData(
         inputs=table.data.astype(np.float32),
         labels=table.target.astype(np.int64),
-        class_names=[str(name) for name in table.target_names],
+        output_names=[str(name) for name in table.target_names],
         columns=[Column(name=str(name)) for name in table.feature_names],
     )

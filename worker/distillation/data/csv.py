@@ -36,7 +36,7 @@ class Findings:
 
     columns: Mapping[int, Column]
     """By the position of the cell."""
-    class_names: list[str]
+    output_names: list[str]
     num_rows: int
 
 
@@ -52,7 +52,7 @@ def read(settings: Csv, path: Path, scratch: Path, tell: Tell) -> RawData:
     inputs, labels = _values(
         table, layout, findings, scratch, lambda done, total: tell(total + done, 2 * total)
     )
-    return RawData(inputs, labels, findings.class_names, columns=[*findings.columns.values()])
+    return RawData(inputs, labels, findings.output_names, columns=[*findings.columns.values()])
 
 
 def _layout(settings: Csv, header: list[str]) -> Layout:
@@ -96,19 +96,19 @@ def _position(header: list[str], name: str, setting: str, delimiter: str) -> int
 
 def _survey(table: Table, layout: Layout, tell: Tell) -> Findings:
     surveys = {position: ColumnSurvey(layout.header[position]) for position in layout.features}
-    class_names: set[str] = set()
+    output_names: set[str] = set()
     num_rows = 0
     for line, cells in table.rows(len(layout.header), tell):
         num_rows += 1
         _check_size(line, num_rows * len(surveys))
-        _check_label(line, layout.header[layout.label], cells[layout.label], class_names)
-        class_names.add(cells[layout.label])
+        _check_label(line, layout.header[layout.label], cells[layout.label], output_names)
+        output_names.add(cells[layout.label])
         for position, survey in surveys.items():
             survey.see(line, cells[position])
     if num_rows == 0:
         raise BadInput("empty_file", "The file has a header and no rows; it needs one an example.")
     columns = {position: survey.column() for position, survey in surveys.items()}
-    return Findings(columns, class_order(class_names), num_rows)
+    return Findings(columns, class_order(output_names), num_rows)
 
 
 def _check_size(line: int, num_values: int) -> None:
@@ -147,7 +147,7 @@ def _values(
         for position, column in findings.columns.items()
         if column.categories
     }
-    classes = {name: number for number, name in enumerate(findings.class_names)}
+    classes = {name: number for number, name in enumerate(findings.output_names)}
 
     inputs = np.lib.format.open_memmap(
         inputs_file(scratch), "w+", np.float32, (findings.num_rows, sum(widths))

@@ -38,7 +38,7 @@ def write(
     onnx.helper.set_model_props(
         model,
         {
-            "class_names": json.dumps(description.class_names),
+            "output_names": json.dumps(description.output_names),
             "input": "raw pixels from 0 to 255" if description.kind == "image" else "raw values",
         },
     )

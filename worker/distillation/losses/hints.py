@@ -10,9 +10,11 @@ Shapes: B = batch, F = features of a vector, D = channels, H, W = height and wid
 import torch
 from torch import Tensor, nn
 
-from app.contracts.objective import Hints, LayerPair
+from app.contracts.feature_losses import Hints
+from app.contracts.loss import LayerPair
 from worker.distillation.errors import BadInput
-from worker.distillation.loss import Loss, Needs, Shapes
+from worker.distillation.loss import Loss, Setting
+from worker.distillation.pooling import pooling_to_meet
 from worker.distillation.signals import Batch, Signals
 
 VECTOR, MAP = 1, 3
@@ -24,38 +26,22 @@ def hints_B(student: Tensor, teacher: Tensor) -> Tensor:
     return (student - teacher).square().flatten(1).mean(dim=1)
 
 
-class AveragePooling(nn.Module):
-    """Average a map (B, D, H, W) into a smaller one, each cell over the pixels it covers.
-
-    The bins are those of ``adaptive_avg_pool2d``, whose gradient on CUDA depends on chance; two
-    products with constant matrices do not.
-    """
-
-    rows: Tensor
-    columns: Tensor
-
-    def __init__(self, before: tuple[int, int], after: tuple[int, int]) -> None:
-        super().__init__()
-        self.register_buffer("rows", _averaging(before[0], after[0]), persistent=False)
-        self.register_buffer("columns", _averaging(before[1], after[1]), persistent=False)
-
-    def forward(self, features_BDHW: Tensor) -> Tensor:
-        return self.rows @ features_BDHW @ self.columns.T
-
-
 class HintsLoss(Loss):
     """The sum over the pairs; a regressor carries each student's feature to its teacher's shape."""
 
-    def __init__(self, spec: Hints, student_shapes: Shapes, teacher_shapes: Shapes) -> None:
+    def __init__(self, spec: Hints, setting: Setting) -> None:
         super().__init__()
         self.pairs = spec.layers
         self.regressors = nn.ModuleList()
         self.poolings = nn.ModuleList()
         for pair in spec.layers:
-            student, teacher = student_shapes[pair.student], teacher_shapes[pair.teacher]
+            student, teacher = (
+                setting.student_shapes[pair.student],
+                setting.teacher_shapes[pair.teacher],
+            )
             _check(pair, student, teacher)
             self.regressors.append(_regressor(student, teacher))
-            self.poolings.append(_pooling(teacher, student))
+            self.poolings.append(pooling_to_meet(teacher, student))
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch, step: int) -> Tensor:
         total_B = torch.zeros_like(student.logits_BC[:, 0])
@@ -67,21 +53,13 @@ class HintsLoss(Loss):
         return total_B
 
 
-def needs(spec: Hints) -> Needs:
-    return Needs(
-        teacher=True,
-        student_layers=tuple(pair.student for pair in spec.layers),
-        teacher_layers=tuple(pair.teacher for pair in spec.layers),
-    )
-
-
-def build(spec: Hints, student_shapes: Shapes, teacher_shapes: Shapes) -> Loss:
+def build(spec: Hints, setting: Setting) -> Loss:
     """Return the loss with new regressors, drawn from torch's global generator.
 
     Raises:
         BadInput: a pair is not of two vectors or of two maps.
     """
-    return HintsLoss(spec, student_shapes, teacher_shapes)
+    return HintsLoss(spec, setting)
 
 
 def _check(pair: LayerPair, student: tuple[int, ...], teacher: tuple[int, ...]) -> None:
@@ -103,21 +81,4 @@ def _regressor(student: tuple[int, ...], teacher: tuple[int, ...]) -> nn.Module:
     if len(student) == VECTOR:
         return nn.Linear(student[0], teacher[0])
     # Pooled first: the two are linear and commute, and fewer pixels are then regressed.
-    return nn.Sequential(_pooling(student, teacher), nn.Conv2d(student[0], teacher[0], 1))
-
-
-def _pooling(shape: tuple[int, ...], other: tuple[int, ...]) -> nn.Module:
-    """Return what shrinks a map of ``shape`` to the smaller of each side of the two."""
-    before, after = shape[1:], tuple(map(min, shape[1:], other[1:]))
-    if before == after:
-        return nn.Identity()
-    return AveragePooling((before[0], before[1]), (after[0], after[1]))
-
-
-def _averaging(before: int, after: int) -> Tensor:
-    """Return the matrix (after, before) that averages ``before`` cells into ``after``."""
-    matrix = torch.zeros(after, before)
-    for cell in range(after):
-        start, end = cell * before // after, -(-(cell + 1) * before // after)
-        matrix[cell, start:end] = 1 / (end - start)
-    return matrix
+    return nn.Sequential(pooling_to_meet(student, teacher), nn.Conv2d(student[0], teacher[0], 1))

@@ -9,8 +9,8 @@ Shapes: B = batch, C = classes.
 from torch import Tensor
 from torch.nn import functional as F
 
-from app.contracts.objective import Labels
-from worker.distillation.loss import Loss, Needs, Shapes
+from app.contracts.response_losses import Labels
+from worker.distillation.loss import Loss, Setting
 from worker.distillation.signals import Batch, Signals
 
 
@@ -28,12 +28,8 @@ class LabelsLoss(Loss):
         self.label_smoothing = spec.label_smoothing
 
     def forward(self, student: Signals, teacher: Signals, batch: Batch, step: int) -> Tensor:
-        return labels_B(student.logits_BC, batch.labels_B, self.label_smoothing)
+        return labels_B(student.logits_BC, batch.labels, self.label_smoothing)
 
 
-def needs(spec: Labels) -> Needs:
-    return Needs()
-
-
-def build(spec: Labels, student_shapes: Shapes, teacher_shapes: Shapes) -> Loss:
+def build(spec: Labels, setting: Setting) -> Loss:
     return LabelsLoss(spec)

@@ -9,8 +9,8 @@ Shapes: B = batch, C = classes.
 from torch import Tensor
 from torch.nn import functional as F
 
-from app.contracts.objective import SoftTargets
-from worker.distillation.loss import Loss, Needs, Shapes
+from app.contracts.response_losses import SoftTargets
+from worker.distillation.loss import Loss, Setting
 from worker.distillation.signals import Batch, Signals
 
 
@@ -34,9 +34,5 @@ class SoftTargetsLoss(Loss):
         return soft_targets_B(student.logits_BC, teacher.logits_BC, self.temperature)
 
 
-def needs(spec: SoftTargets) -> Needs:
-    return Needs(teacher=True)
-
-
-def build(spec: SoftTargets, student_shapes: Shapes, teacher_shapes: Shapes) -> Loss:
+def build(spec: SoftTargets, setting: Setting) -> Loss:
     return SoftTargetsLoss(spec)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from app.contracts.model import CifarResnet
+from worker.distillation.pooling import GlobalAveragePooling
 
 NARROW = (16, 16, 32, 64)
 FOUR_TIMES_WIDER = (32, 64, 128, 256)
@@ -43,7 +44,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualNetwork(nn.Module):
-    """`stem`, three stages `stages.0` to `stages.2`, a mean over the image, then `classifier`."""
+    """`stem`, three stages `stages.0` to `stages.2`, `pool`, the mean over the image, then `classifier`."""
 
     def __init__(
         self, channels_in: int, widths: tuple[int, ...], blocks_a_stage: int, num_classes: int
@@ -58,6 +59,7 @@ class ResidualNetwork(nn.Module):
             _stage(widths[i], widths[i + 1], blocks_a_stage, stride=1 if i == 0 else 2)
             for i in range(3)
         )
+        self.pool = GlobalAveragePooling()
         self.classifier = nn.Linear(widths[-1], num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -67,7 +69,7 @@ class ResidualNetwork(nn.Module):
         features_BDHW = self.stem(images_BDHW)
         for stage in self.stages:
             features_BDHW = stage(features_BDHW)
-        logits_BC: Tensor = self.classifier(features_BDHW.mean(dim=(2, 3)))
+        logits_BC: Tensor = self.classifier(self.pool(features_BDHW))
         return logits_BC
 
 

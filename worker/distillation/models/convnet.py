@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from app.contracts.model import Convnet
+from worker.distillation.pooling import GlobalAveragePooling
 
 
 class PlainStage(nn.Module):
@@ -27,7 +28,7 @@ class PlainStage(nn.Module):
 
 
 class PlainNetwork(nn.Module):
-    """Stages `stages.0`, `stages.1`, ..., a mean over the image, then `classifier`."""
+    """Stages `stages.0`, `stages.1`, ..., `pool`, the mean over the image, then `classifier`."""
 
     def __init__(self, channels_in: int, architecture: Convnet, num_classes: int) -> None:
         super().__init__()
@@ -35,13 +36,14 @@ class PlainNetwork(nn.Module):
         self.stages = nn.ModuleList(
             PlainStage(before, after) for before, after in itertools.pairwise(channels)
         )
+        self.pool = GlobalAveragePooling()
         self.dropout = nn.Dropout(architecture.dropout)
         self.classifier = nn.Linear(channels[-1], num_classes)
 
     def forward(self, images_BDHW: Tensor) -> Tensor:
         for stage in self.stages:
             images_BDHW = stage(images_BDHW)
-        logits_BC: Tensor = self.classifier(self.dropout(images_BDHW.mean(dim=(2, 3))))
+        logits_BC: Tensor = self.classifier(self.dropout(self.pool(images_BDHW)))
         return logits_BC
 
 

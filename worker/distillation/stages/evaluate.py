@@ -103,7 +103,7 @@ def _logits(
     model: nn.Module, data: Dataset, part: Part, device: torch.device, steps: _Steps
 ) -> Tensor:
     """Return the model's answers on a whole part, on the CPU, in the order of the ids."""
-    batches = [torch.empty(0, data.num_classes)]
+    batches = [torch.empty(0, data.num_outputs)]
     for ids in data.batches(part, EXAMPLES_AT_ONCE):
         inputs = torch.from_numpy(data.inputs[ids]).to(device).float()
         batches.append(model(inputs).float().cpu())
@@ -144,7 +144,7 @@ def _report(measured: dict[str, Measured], data: Dataset) -> Report:
         compression=teacher.num_parameters / student.num_parameters,
         speedup=teacher.latency_seconds / student.latency_seconds,
         num_examples={part: len(data.ids[part]) for part in PARTS},
-        class_names=data.description.class_names,
+        output_names=data.description.output_names,
     )
 
 

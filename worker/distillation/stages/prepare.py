@@ -30,7 +30,7 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     with workspace.writing("prepared") as folder:
         data = _read(spec, workspace, folder, _percent_told(reporter))
         check_fit(spec, list(data.inputs.shape[1:]))
-        ids = divide(data.labels, data.class_names, spec.dataset.split, data.test)
+        ids = divide(data.labels, data.output_names, spec.dataset.split, data.test)
         _warn_of_small_parts(data, ids, reporter)
         Dataset(data.inputs, data.labels, ids, _description(data, ids["train"])).save(folder)
 
@@ -81,8 +81,8 @@ def _warn_of_small_parts(
     rarest, commonest = int(counts.argmin()), int(counts.argmax())
     if counts[commonest] > MUCH_LARGER * counts[rarest]:
         reporter.warn(
-            f'Class "{data.class_names[commonest]}" has {counts[commonest]:,} training examples, '
-            f'"{data.class_names[rarest]}" has {counts[rarest]:,}: judge by macro F1 rather than '
+            f'Class "{data.output_names[commonest]}" has {counts[commonest]:,} training examples, '
+            f'"{data.output_names[rarest]}" has {counts[rarest]:,}: judge by macro F1 rather than '
             "by accuracy."
         )
 
@@ -95,7 +95,7 @@ def _description(data: RawData, train: npt.NDArray[np.int64]) -> InputDescriptio
         shape=shape,
         mean=mean.tolist(),
         std=std.tolist(),
-        class_names=data.class_names,
+        output_names=data.output_names,
         columns=data.columns,
     )
 

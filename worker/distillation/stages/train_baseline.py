@@ -4,7 +4,7 @@ The same start, data, length and seed as the student's; into `baseline`.
 """
 
 from app.contracts.job import JobSpec
-from app.contracts.objective import Labels
+from app.contracts.response_losses import Labels
 from worker.distillation.build import save_model
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device

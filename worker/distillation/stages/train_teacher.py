@@ -2,7 +2,7 @@
 
 from app.contracts.job import JobSpec
 from app.contracts.model import RegisteredTeacher
-from app.contracts.objective import Labels
+from app.contracts.response_losses import Labels
 from worker.distillation.build import build, load_model, read_config, save_model
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device

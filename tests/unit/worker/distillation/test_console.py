@@ -90,7 +90,7 @@ def test_the_table_sets_the_models_side_by_side(tmp_path: Path) -> None:
         compression=18.2,
         speedup=1.0,
         num_examples={"train": 1, "validation": 0, "test": 100},
-        class_names=["a", "b"],
+        output_names=["a", "b"],
     )
 
     assert [line.split() for line in table(report).splitlines()] == [

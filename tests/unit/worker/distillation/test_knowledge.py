@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from app.contracts.model import AnyArchitecture, Convnet, Mlp
-from app.contracts.objective import SoftTargets
+from app.contracts.response_losses import SoftTargets
 from tests.unit.worker.distillation.specs import Heard
 from tests.unit.worker.distillation.toys import (
     briefly,
@@ -36,7 +36,7 @@ VIEWED = briefly(augmentation=[{"name": "flip"}, {"name": "shift_crop", "pixels"
 
 def recorded(folder: Path, teacher: LiveTeaching, data: Dataset, views: int) -> RecordedTeaching:
     rows = rows_by_id(data, CPU)
-    logits_VNC = np.zeros((views, len(data.ids["train"]), data.num_classes), np.float32)
+    logits_VNC = np.zeros((views, len(data.ids["train"]), data.num_outputs), np.float32)
     for view in range(views):
         for ids_B, logits_BC in collect_view(view, teacher, VIEWED, data, Feed(data, CPU)):
             logits_VNC[view, rows[ids_B].numpy()] = logits_BC.numpy()

@@ -21,7 +21,7 @@ from tests.unit.worker.distillation.toys import (
     weights_of,
 )
 from worker.distillation import training as loop
-from worker.distillation.classifier import Classifier
+from worker.distillation.predictor import Predictor
 from worker.distillation.errors import BadInput, Stopped
 from worker.distillation.history import EpochRecord, History
 from worker.distillation.knowledge import LiveTeaching
@@ -34,7 +34,7 @@ QUICK = {"name": "adamw", "lr": 0.03}
 
 
 def trained(
-    model: Classifier, training: Training, *objective: AnyLoss, teacher: Classifier | None = None
+    model: Predictor, training: Training, *objective: AnyLoss, teacher: Predictor | None = None
 ) -> History:
     plan = Plan("student", training, objective or [Labels()], CPU)
     teaching = LiveTeaching(teacher, training.precision) if teacher else None

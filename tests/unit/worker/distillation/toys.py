@@ -7,7 +7,7 @@ from torch import Tensor
 from app.contracts.model import AnyArchitecture, Mlp
 from app.contracts.training import Training
 from worker.distillation.build import build
-from worker.distillation.classifier import Classifier
+from worker.distillation.predictor import Predictor
 from worker.distillation.dataset import Dataset, InputDescription
 
 CLASSES = ["a", "b", "c"]
@@ -20,7 +20,7 @@ def images_of(shape: list[int], num_classes: int = 3) -> InputDescription:
         shape=shape,
         mean=[100.0] * shape[0],
         std=[50.0] * shape[0],
-        class_names=[str(label) for label in range(num_classes)],
+        output_names=[str(label) for label in range(num_classes)],
     )
 
 
@@ -47,7 +47,7 @@ def toy_images(
 
 def toy_model(
     architecture: AnyArchitecture = SMALL, shape: tuple[int, ...] = (1, 5, 5), seed: int = 0
-) -> Classifier:
+) -> Predictor:
     return build(architecture, images_of(list(shape)), seed)
 
 
@@ -56,7 +56,7 @@ def briefly(**changes: object) -> Training:
     return Training.model_validate({"epochs": 3, "batch_size": 8, **changes})
 
 
-def weights_of(model: Classifier) -> dict[str, Tensor]:
+def weights_of(model: Predictor) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 

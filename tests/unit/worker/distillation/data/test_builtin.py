@@ -21,7 +21,7 @@ def test_digits_are_grey_images_whose_pixels_reach_from_black_to_white(tmp_path:
     assert data.inputs.shape == (1797, 1, 8, 8)
     assert data.inputs.dtype == np.uint8
     assert (data.inputs.min(), data.inputs.max()) == (0, 255)
-    assert data.class_names == list("0123456789")
+    assert data.output_names == list("0123456789")
 
 
 def test_no_two_greys_of_the_digits_fall_together(tmp_path: Path) -> None:
@@ -31,19 +31,19 @@ def test_no_two_greys_of_the_digits_fall_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "shape", "class_names"),
+    ("name", "shape", "output_names"),
     [
         ("breast_cancer", (569, 30), ["malignant", "benign"]),
         ("wine", (178, 13), ["class_0", "class_1", "class_2"]),
     ],
 )
 def test_tables_have_their_columns_and_classes(
-    name: str, shape: tuple[int, int], class_names: list[str], tmp_path: Path
+    name: str, shape: tuple[int, int], output_names: list[str], tmp_path: Path
 ) -> None:
     data = read_named(name, tmp_path)
 
     assert data.inputs.shape == shape
     assert data.inputs.dtype == np.float32
-    assert data.class_names == class_names
+    assert data.output_names == output_names
     assert len(data.columns or []) == shape[1]
-    assert set(data.labels.tolist()) == set(range(len(class_names)))
+    assert set(data.labels.tolist()) == set(range(len(output_names)))

@@ -43,12 +43,12 @@ def test_numbers_stay_and_words_become_one_input_each(tmp_path: Path) -> None:
 def test_labels_are_places_among_the_sorted_class_names(tmp_path: Path) -> None:
     data = read_text(GOOD, tmp_path)
 
-    assert data.class_names == ["no", "yes"]
+    assert data.output_names == ["no", "yes"]
     assert data.labels.tolist() == [1, 0, 1]
 
 
 def test_class_names_that_are_numbers_are_in_their_order(tmp_path: Path) -> None:
-    assert read_text("x,label\n1,10\n2,9\n3,1\n", tmp_path).class_names == ["1", "9", "10"]
+    assert read_text("x,label\n1,10\n2,9\n3,1\n", tmp_path).output_names == ["1", "9", "10"]
 
 
 def test_features_are_taken_in_the_order_asked_for(tmp_path: Path) -> None:

@@ -55,8 +55,8 @@ def test_the_t10k_files_are_the_test_part(pack: str, gzipped: bool, tmp_path: Pa
     assert (data.inputs == IMAGES[:, None]).all()
     assert data.test is not None
     assert data.test.tolist() == [False, False, False, True, True]
-    assert data.class_names == ["0", "2", "7"]
-    assert [data.class_names[label] for label in data.labels] == ["7", "0", "7", "2", "0"]
+    assert data.output_names == ["0", "2", "7"]
+    assert [data.output_names[label] for label in data.labels] == ["7", "0", "7", "2", "0"]
 
 
 def test_train_files_alone_leave_the_test_part_to_the_split(tmp_path: Path) -> None:

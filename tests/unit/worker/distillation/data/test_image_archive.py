@@ -43,7 +43,7 @@ def refusal(contents: Contents, folder: Path) -> BadInput:
 def test_folders_are_classes_and_names_give_the_order(pack: str, tmp_path: Path) -> None:
     data = read_packed(PETS, tmp_path, pack=pack)
 
-    assert data.class_names == ["cat", "dog"]
+    assert data.output_names == ["cat", "dog"]
     assert data.labels.tolist() == [0, 0, 1]
     assert data.inputs.shape == (3, 1, 6, 6)
     assert data.inputs.dtype == np.uint8
@@ -55,7 +55,7 @@ def test_folders_are_classes_and_names_give_the_order(pack: str, tmp_path: Path)
 def test_a_wrapping_folder_is_looked_through(wrapping: str, tmp_path: Path) -> None:
     wrapped = {wrapping + name: content for name, content in PETS.items()}
 
-    assert read_packed(wrapped, tmp_path).class_names == ["cat", "dog"]
+    assert read_packed(wrapped, tmp_path).output_names == ["cat", "dog"]
 
 
 def test_train_and_test_folders_are_kept_apart(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_train_and_test_folders_are_kept_apart(tmp_path: Path) -> None:
 
     data = read_packed(contents, tmp_path)
 
-    assert data.class_names == ["cat", "dog"]
+    assert data.output_names == ["cat", "dog"]
     assert data.test is not None
     assert data.inputs[data.test][:, 0, 0, 0].tolist() == [90]
     assert data.labels[data.test].tolist() == [1]

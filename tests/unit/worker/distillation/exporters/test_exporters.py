@@ -20,7 +20,7 @@ from worker.distillation.exporters import onnx as onnx_exporter
 from worker.distillation.exporters import safetensors as safetensors_exporter
 
 DESCRIPTION = InputDescription(
-    kind="image", shape=[1, 8, 8], mean=[80.0], std=[90.0], class_names=["cat", 'a "dog"', "ü"]
+    kind="image", shape=[1, 8, 8], mean=[80.0], std=[90.0], output_names=["cat", 'a "dog"', "ü"]
 )
 EXAMPLES = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 255
 
@@ -56,7 +56,7 @@ def test_onnx_carries_the_class_names_and_no_path_of_this_machine(tmp_path: Path
     file = tmp_path / "onnx" / "model.onnx"
 
     properties = {each.key: each.value for each in onnx.load(file).metadata_props}
-    assert json.loads(properties["class_names"]) == DESCRIPTION.class_names
+    assert json.loads(properties["output_names"]) == DESCRIPTION.output_names
     assert ".py" not in file.read_bytes().decode("latin-1")
 
 

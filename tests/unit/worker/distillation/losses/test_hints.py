@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from app.contracts.objective import Hints, LayerPair
+from app.contracts.feature_losses import Hints
+from app.contracts.loss import LayerPair
 from worker.distillation.errors import BadInput
 from worker.distillation.loss import Loss
 from worker.distillation.losses import hints

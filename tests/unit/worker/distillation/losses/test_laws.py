@@ -1,125 +1,258 @@
 """What holds for every loss, whatever it compares."""
 
+import copy
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from app.contracts.objective import AnyLoss, Hints, Labels, LayerPair, SoftTargets
-from worker.distillation.objective import build_objective
+from app.contracts.objective import AnyLoss
+from tests.unit.worker.distillation.losses.every_loss import (
+    CASES,
+    Case,
+    drawn,
+    leaves,
+    rows,
+    values_B,
+)
 from worker.distillation.signals import Batch, Signals
 
-EVERY_LOSS: list[AnyLoss] = [
-    Labels(),
-    Labels(label_smoothing=0.3),
-    SoftTargets(temperature=4.0),
-    Hints(layers=[LayerPair(student="vector", teacher="vector")]),
-    Hints(layers=[LayerPair(student="map", teacher="map")]),
-]
-OF_LOGITS = EVERY_LOSS[:3]
-STUDENT_SHAPES = {"vector": (3,), "map": (2, 4, 4)}
-TEACHER_SHAPES = {"vector": (5,), "map": (3, 2, 2)}
-
-every_loss = pytest.mark.parametrize("spec", EVERY_LOSS, ids=repr)
-every_loss_of_logits = pytest.mark.parametrize("spec", OF_LOGITS, ids=repr)
+every_loss = pytest.mark.parametrize("case", CASES, ids=str)
+with_divergences = pytest.mark.parametrize(
+    "case", [case for case in CASES if case.zero_between_equals], ids=str
+)
+of_single_examples = pytest.mark.parametrize(
+    "case", [case for case in CASES if not case.spec.relates_examples], ids=str
+)
+of_relations = pytest.mark.parametrize(
+    "case", [case for case in CASES if case.spec.relates_examples], ids=str
+)
+of_answers = pytest.mark.parametrize(
+    "case", [case for case in CASES if not case.spec.pairs()], ids=str
+)
+shift_invariant = pytest.mark.parametrize(
+    "case", [case for case in CASES if case.ignores_shift], ids=str
+)
+briefly = settings(deadline=None, max_examples=10)
 seeds = st.integers(0, 2**32)
-scales = st.sampled_from([0.0, 1.0, 1e2, 1e4])
+scales = st.sampled_from([0.0, 1e-3, 1.0, 1e2, 1e4])
 
 
-def drawn(seed: int, scale: float = 1.0) -> tuple[Signals, Signals, Batch]:
-    """Return signals of six examples in four classes, in float64."""
-    generator = torch.Generator().manual_seed(seed)
+def test_every_loss_that_a_spec_offers_is_under_the_laws() -> None:
+    offered = {spec.model_fields["loss"].default for spec in AnyLoss.__origin__.__args__}
 
-    def features(shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-        return {name: draw(*shape) for name, shape in shapes.items()}
-
-    def draw(*shape: int) -> Tensor:
-        return scale * torch.randn(6, *shape, dtype=torch.float64, generator=generator)
-
-    student = Signals(draw(4), features(STUDENT_SHAPES))
-    teacher = Signals(draw(4), features(TEACHER_SHAPES))
-    return student, teacher, Batch(torch.arange(6), torch.arange(6) % 4)
-
-
-def values_B(spec: AnyLoss, student: Signals, teacher: Signals, batch: Batch) -> Tensor:
-    objective = build_objective([spec], STUDENT_SHAPES, TEACHER_SHAPES, seed=0).double()
-    result: Tensor = objective(student, teacher, batch, 0)[0]
-    return result
-
-
-def part(signals: Signals, rows: slice) -> Signals:
-    features = {name: value[rows] for name, value in signals.features.items()}
-    return Signals(signals.logits_BC[rows], features)
+    assert {case.spec.loss for case in CASES} == offered
 
 
 @every_loss
-@settings(deadline=None, max_examples=20)
+@briefly
 @given(seed=seeds, scale=scales)
-def test_is_finite_never_negative_and_has_a_finite_gradient(
-    spec: AnyLoss, seed: int, scale: float
+def test_is_finite_and_not_negative_with_a_finite_gradient(
+    case: Case, seed: int, scale: float
 ) -> None:
-    student, teacher, batch = drawn(seed, scale)
-    leaves = [student.logits_BC, *student.features.values()]
-    for leaf in leaves:
-        leaf.requires_grad_()
+    student, teacher, batch = drawn(seed, scale, case.task)
+    given = leaves(student)
 
-    values = values_B(spec, student, teacher, batch)
-    gradients = torch.autograd.grad(values.sum(), leaves, materialize_grads=True)
+    values = values_B(case, student, teacher, batch)
+    gradients = torch.autograd.grad(values.sum(), given, materialize_grads=True)
 
-    assert values.shape == (6,)
+    assert values.shape == batch.ids_B.shape
     assert values.isfinite().all()
-    assert values.min() > -1e-9
+    assert not case.never_negative or values.min() > -1e-9
     assert all(gradient.isfinite().all() for gradient in gradients)
 
 
-@every_loss
-@settings(deadline=None, max_examples=20)
+@with_divergences
+@briefly
+@given(seed=seeds, scale=st.sampled_from([1.0, 30.0]))
+def test_between_equals_it_and_its_gradient_are_zero(case: Case, seed: int, scale: float) -> None:
+    student, _, batch = drawn(seed, scale, case.task)
+    same = Signals(
+        student.logits_BC.clone(), {name: each.clone() for name, each in student.features.items()}
+    )
+    read = [student.logits_BC.requires_grad_()]
+    read += [student.features[pair.student].requires_grad_() for pair in case.spec.pairs()]
+
+    values = values_B(case, student, same, batch)
+    gradients = torch.autograd.grad(values.sum(), read, materialize_grads=True)
+
+    assert values.abs().max() < 1e-8
+    assert all(gradient.abs().max() < 1e-7 for gradient in gradients)
+
+
+@of_single_examples
+@briefly
 @given(seed=seeds, cut=st.integers(1, 5))
-def test_an_example_is_worth_the_same_in_any_batch(spec: AnyLoss, seed: int, cut: int) -> None:
-    student, teacher, batch = drawn(seed)
-    whole = values_B(spec, student, teacher, batch)
+def test_an_example_is_worth_the_same_in_any_batch(case: Case, seed: int, cut: int) -> None:
+    student, teacher, batch = drawn(seed, task=case.task)
+    whole = values_B(case, student, teacher, batch)
 
     parts = [
         values_B(
-            spec,
-            part(student, rows),
-            part(teacher, rows),
-            Batch(batch.ids_B[rows], batch.labels_B[rows]),
+            case,
+            rows(student, part),
+            rows(teacher, part),
+            Batch(batch.ids_B[part], batch.labels[part]),
         )
-        for rows in (slice(None, cut), slice(cut, None))
+        for part in (slice(None, cut), slice(cut, None))
     ]
 
     torch.testing.assert_close(torch.cat(parts), whole)
 
 
-@every_loss_of_logits
-@settings(deadline=None, max_examples=20)
-@given(seed=seeds, shift=st.floats(-50, 50), order=st.permutations(range(4)))
-def test_neither_the_classes_order_nor_a_shift_of_logits_matters(
-    spec: AnyLoss, seed: int, shift: float, order: list[int]
-) -> None:
-    student, teacher, batch = drawn(seed)
-    place = torch.tensor(order).argsort()
+@every_loss
+@briefly
+@given(seed=seeds, order=st.permutations(range(6)))
+def test_the_order_within_a_batch_does_not_matter(case: Case, seed: int, order: list[int]) -> None:
+    student, teacher, batch = drawn(seed, task=case.task)
+    values = values_B(case, student, teacher, batch)
 
-    values = values_B(
-        spec,
-        Signals(student.logits_BC[:, order] + shift),
-        Signals(teacher.logits_BC[:, order] - shift),
-        Batch(batch.ids_B, place[batch.labels_B]),
+    reordered = values_B(
+        case,
+        rows(student, order),
+        rows(teacher, order),
+        Batch(batch.ids_B[order], batch.labels[order]),
     )
 
-    torch.testing.assert_close(values, values_B(spec, student, teacher, batch))
+    torch.testing.assert_close(reordered, values[order])
+
+
+@of_relations
+def test_a_relation_of_one_example_alone_is_finite(case: Case) -> None:
+    student, teacher, batch = drawn(3, task=case.task)
+    student, teacher = rows(student, [2]), rows(teacher, [2])
+    given = leaves(student)
+
+    values = values_B(case, student, teacher, Batch(batch.ids_B[2:3], batch.labels[2:3]))
+    gradients = torch.autograd.grad(values.sum(), given, materialize_grads=True)
+
+    assert values.isfinite().all()
+    assert all(each.isfinite().all() for each in gradients)
+
+
+@of_answers
+@briefly
+@given(seed=seeds, order=st.permutations(range(4)))
+def test_the_order_of_outputs_does_not_matter(case: Case, seed: int, order: list[int]) -> None:
+    student, teacher, batch = drawn(seed, task=case.task)
+    labels = batch.labels[:, order] if batch.labels.ndim > 1 else None
+    if labels is None:
+        labels = torch.tensor(order).argsort()[batch.labels]
+
+    values = values_B(
+        case,
+        replace(student, logits_BC=student.logits_BC[:, order]),
+        replace(teacher, logits_BC=teacher.logits_BC[:, order]),
+        Batch(batch.ids_B, labels),
+    )
+
+    torch.testing.assert_close(values, values_B(case, student, teacher, batch))
+
+
+@shift_invariant
+@briefly
+@given(seed=seeds, shift=st.floats(-50, 50), other=st.floats(-50, 50))
+def test_a_shift_of_all_logits_does_not_matter(
+    case: Case, seed: int, shift: float, other: float
+) -> None:
+    student, teacher, batch = drawn(seed, task=case.task)
+
+    values = values_B(
+        case,
+        replace(student, logits_BC=student.logits_BC + shift),
+        replace(teacher, logits_BC=teacher.logits_BC + other),
+        batch,
+    )
+
+    torch.testing.assert_close(values, values_B(case, student, teacher, batch))
 
 
 @every_loss
-def test_its_gradient_is_that_of_its_values(spec: AnyLoss) -> None:
-    student, teacher, batch = drawn(1)
+def test_its_gradient_is_that_of_its_values(case: Case) -> None:
+    student, teacher, batch = drawn(1, task=case.task)
     names = list(student.features)
+    objective = case.objective()
 
     def as_function(logits_BC: Tensor, *features: Tensor) -> Tensor:
         signals = Signals(logits_BC, dict(zip(names, features, strict=True)))
-        return values_B(spec, signals, teacher, batch)
+        values_B: Tensor = objective(signals, teacher, batch, 0)[0]
+        return values_B
 
-    leaves = [student.logits_BC, *student.features.values()]
-    assert torch.autograd.gradcheck(as_function, [leaf.requires_grad_() for leaf in leaves])
+    assert torch.autograd.gradcheck(as_function, leaves(student))
+
+
+@every_loss
+def test_its_own_parameters_have_the_gradient_of_its_values(case: Case) -> None:
+    student, teacher, batch = drawn(2, task=case.task)
+    objective = case.objective()
+    parameters = dict(objective.named_parameters())
+
+    def as_function(*values: Tensor) -> Tensor:
+        given = dict(zip(parameters, values, strict=True))
+        result = torch.func.functional_call(objective, given, (student, teacher, batch, 0))
+        values_B: Tensor = result[0]
+        return values_B
+
+    if parameters:
+        given = [value.detach().clone().requires_grad_() for value in parameters.values()]
+        assert torch.autograd.gradcheck(as_function, given)
+
+
+@every_loss
+def test_neither_the_teacher_nor_the_loss_is_changed_by_a_forward_pass(case: Case) -> None:
+    student, teacher, batch = drawn(4, task=case.task)
+    before = copy.deepcopy(teacher)
+    objective = case.objective()
+    state = copy.deepcopy(objective.state_dict())
+    leaves(student)
+
+    first = objective(student, teacher, batch, 0)
+    second = objective(student, teacher, batch, 0)
+    first.sum().backward()
+
+    assert torch.equal(first, second)
+    assert all(torch.equal(now, state[name]) for name, now in objective.state_dict().items())
+    assert torch.equal(teacher.logits_BC, before.logits_BC)
+    assert all(
+        torch.equal(teacher.features[name], before.features[name]) for name in before.features
+    )
+
+
+@every_loss
+def test_two_jobs_in_one_process_do_not_touch_each_other(case: Case) -> None:
+    def run(objective: torch.nn.Module, step: int) -> Tensor:
+        torch.manual_seed(step)
+        student, teacher, batch = drawn(step, task=case.task)
+        values: Tensor = objective(student, teacher, batch, step)
+        objective.finish_step()  # type: ignore[operator]  # every objective has it
+        return values.detach()
+
+    alone = case.objective()
+    expected = [run(alone, step) for step in range(3)]
+    one, other = case.objective(), case.objective()
+    interleaved = []
+    for step in range(3):
+        interleaved.append(run(one, step))
+        run(other, step + 7)
+
+    assert all(torch.equal(a, b) for a, b in zip(expected, interleaved, strict=True))
+
+
+@every_loss
+def test_it_goes_on_from_its_saved_state_as_if_never_interrupted(case: Case) -> None:
+    def run(objective: torch.nn.Module, step: int) -> Tensor:
+        student, teacher, batch = drawn(step, task=case.task)
+        values: Tensor = objective(student, teacher, batch, step)
+        objective.finish_step()  # type: ignore[operator]  # every objective has it
+        return values.detach()
+
+    whole = case.objective()
+    for step in range(2):
+        run(whole, step)
+    resumed = case.objective()
+    resumed.load_state_dict(whole.state_dict())
+
+    assert torch.equal(run(resumed, 2), run(whole, 2))

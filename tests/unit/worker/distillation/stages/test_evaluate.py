@@ -125,7 +125,7 @@ def test_all_examples_of_each_part_are_measured_in_any_number_of_batches(
     assert report.student.validation is not None
     assert report.student.validation.num_examples == 20
     assert (report.student.test.num_examples, report.student.test.errors) == (40, 28)
-    assert report.class_names == ["0", "1", "2"]
+    assert report.output_names == ["0", "1", "2"]
 
 
 def test_without_a_validation_part_there_are_no_scores_of_it(tmp_path: Path) -> None:

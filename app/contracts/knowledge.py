@@ -1,0 +1,95 @@
+"""The teacher's knowledge: how it is kept, what it is of, and what a client sees of it."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from app.contracts.dataset import Task
+from app.contracts.strict import Strict
+
+KNOWLEDGE_FORMAT = 1
+"""Of the files; a reader of another number does not read them."""
+
+Storage = Literal["float32", "float16", "top_k"]
+
+
+class KnowledgeSettings(Strict):
+    """How the teacher's signals are kept."""
+
+    storage: Literal["auto", "float32", "float16", "top_k"] = Field(
+        "auto",
+        description="Of answers: `float32` as the teacher gave them; `float16`; `top_k`, the most "
+        "probable classes and the mass of the rest. `auto` is float16 up to 1,024 outputs, then "
+        "top_k.",
+    )
+    top_k: int = Field(32, ge=1, le=1024, description="Classes kept of an example by `top_k`.")
+    max_bytes: int = Field(
+        2 * 2**30,
+        ge=0,
+        le=2**50,
+        description="The most a job's knowledge may take. Where features would take more they are "
+        "taken from the teacher as the student trains, and answers too where they alone would.",
+    )
+
+
+class Fingerprint(BaseModel):
+    """All that decides the signals: equal fingerprints, equal knowledge. Each part is readable."""
+
+    teacher: str = Field(description="sha256 of the weights, or of the uploaded signals.")
+    architecture: str
+    preprocessing: str = Field(description="sha256 of the teacher's own standardisation.")
+    dataset: str = Field(description="sha256 of inputs, labels, names and parts.")
+    views: str = Field(description="The augmentations and the seed of the views; `plain` is none.")
+    collected: str = Field(description="`answers`, and the layers whose features are kept.")
+    storage: str
+
+
+class Shard(BaseModel):
+    """One file of rows."""
+
+    path: str
+    first_row: int
+    num_rows: int
+    sha256: str
+
+
+class KnowledgeManifest(BaseModel):
+    """`knowledge.json`, written last: what the shards beside it hold."""
+
+    format: int = KNOWLEDGE_FORMAT
+    fingerprint: Fingerprint
+    task: Task
+    output_names: list[str]
+    storage: Storage
+    top_k: int | None = None
+    layers: dict[str, list[int]] = Field({}, description="Shapes of the features kept.")
+    views: int = Field(description="Of each train example; held-out ones have one, unchanged.")
+    num_train: int
+    num_held_out: int
+    row_bytes: int
+    shards: list[Shard]
+
+    @property
+    def bytes(self) -> int:
+        return self.row_bytes * (self.views * self.num_train + self.num_held_out)
+
+
+class Knowledge(BaseModel):
+    """Collected signals as a client sees them."""
+
+    object: Literal["knowledge"] = "knowledge"
+    id: str
+    job_id: str = Field(description="The job that collected it.")
+    fingerprint: Fingerprint
+    task: Task
+    output_names: list[str]
+    storage: Storage
+    top_k: int | None
+    layers: dict[str, list[int]]
+    views: int
+    num_train: int
+    num_held_out: int
+    bytes: int
+    used_by: int = Field(description="Jobs that name it and have not ended; it is kept for them.")
+    created_at: datetime
