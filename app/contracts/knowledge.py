@@ -1,5 +1,6 @@
 """The teacher's knowledge: how it is kept, what it is of, and what a client sees of it."""
 
+import json
 from datetime import datetime
 from typing import Literal
 
@@ -7,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from app.contracts.dataset import Task
 from app.contracts.strict import Strict
+from app.contracts.training import Training
 
 KNOWLEDGE_FORMAT = 1
 """Of the files; a reader of another number does not read them."""
@@ -43,6 +45,17 @@ class Fingerprint(BaseModel):
     views: str = Field(description="The augmentations and the seed of the views; `plain` is none.")
     collected: str = Field(description="`answers`, and the layers whose features are kept.")
     storage: str
+
+
+PLAIN_VIEWS = "plain"
+
+
+def views_of(training: Training) -> str:
+    """Say which views of the examples a training sees: the ``views`` of a fingerprint."""
+    if not training.augmentation:
+        return PLAIN_VIEWS
+    augmentation = [each.model_dump(mode="json") for each in training.augmentation]
+    return f"{json.dumps(augmentation)} with seed {training.seed}"
 
 
 class Shard(BaseModel):

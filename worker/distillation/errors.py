@@ -1,6 +1,7 @@
 """How a run ends early: the client's input is at fault, our export is, or someone stopped it."""
 
 from app.contracts.job import JobError
+from worker.distillation.history import History
 
 
 class JobFailure(Exception):
@@ -21,6 +22,21 @@ class JobFailure(Exception):
 
 class BadInput(JobFailure):
     """The spec or the data cannot work."""
+
+
+class NonFinite(BadInput):
+    """A loss or a weight is no longer a finite number.
+
+    ``history`` is of the epochs before, where there were any: the model is as the best left it.
+    """
+
+    def __init__(self, message: str) -> None:
+        self.history: History | None = None
+        super().__init__(
+            "non_finite_loss",
+            message,
+            hint="lower the optimizer's lr or the loss's weight, or give the schedule a warm-up",
+        )
 
 
 class BadExport(JobFailure):

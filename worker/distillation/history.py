@@ -13,27 +13,27 @@ class EpochRecord(BaseModel):
     lr: float = Field(description="Of the epoch's last step.")
     loss: float
     losses: dict[str, float] = Field(description="Of each term of the objective, not weighted.")
-    validation_accuracy: float | None = None
-    validation_log_loss: float | None = None
+    validation: dict[str, float] = Field(
+        {}, description="`accuracy` and `log_loss`, or `rmse`; empty without a validation part."
+    )
 
     def is_better_than(self, other: "EpochRecord | None") -> bool:
         """Say whether to keep this epoch rather than an earlier one."""
-        if other is None or other.validation_accuracy is None:
+        if other is None or not other.validation:
             return True
         return self.quality > other.quality
 
     @property
     def quality(self) -> tuple[float, float]:
-        """Order epochs: by validation accuracy, then by validation log loss."""
-        return (self.validation_accuracy or 0.0, -(self.validation_log_loss or 0.0))
+        """Order epochs: by validation accuracy, then by validation log loss or RMSE."""
+        error = self.validation.get("log_loss", self.validation.get("rmse", 0.0))
+        return self.validation.get("accuracy", 0.0), -error
 
     def series(self, role: str) -> dict[str, float]:
         """Return the values by the names of their series, such as `student/loss`."""
         values = {f"{role}/lr": self.lr, f"{role}/loss": self.loss}
         values |= {f"{role}/loss/{name}": value for name, value in self.losses.items()}
-        if self.validation_accuracy is not None and self.validation_log_loss is not None:
-            values[f"{role}/validation_accuracy"] = self.validation_accuracy
-            values[f"{role}/validation_log_loss"] = self.validation_log_loss
+        values |= {f"{role}/validation_{name}": value for name, value in self.validation.items()}
         return values
 
 

@@ -1,127 +1,282 @@
-"""What a student learns from: a teacher's signals, live or from the record on disk.
+"""The teacher's knowledge of a dataset: planned, collected once, told apart, taken over.
 
-A record holds the teacher's logits on every view of the train part that a training will see: one
-an epoch where images are augmented, else one. It is collected in the very batches of the training,
-because a matrix product's last bits depend on which examples share it; so with augmentation live
-and recorded signals are equal bit for bit. (Without, all epochs share the first one's batches.)
+A record holds the teacher's signals on every view of the train part that a training will see: one
+an epoch where images are augmented, else one; and on the held-out parts, unchanged. It is collected
+in the very batches of the training, because a matrix product's last bits depend on which examples
+share it; so with augmentation live and recorded signals are equal bit for bit in float32. (Without,
+all epochs share the first one's batches.)
 
-Shapes: V = views, N = train examples, B = batch, C = classes.
+Shapes: B = batch, C = outputs, N = held-out examples.
 """
 
-import hashlib
-from collections.abc import Iterator
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel
 from torch import Tensor
 
+from app.contracts.job import Phase
+from app.contracts.knowledge import (
+    Fingerprint,
+    KnowledgeManifest,
+    KnowledgeSettings,
+    Storage,
+    views_of,
+)
 from app.contracts.training import Training
-from worker.distillation.capture import Precision, capturing, feature_shapes, observe
-from worker.distillation.predictor import Predictor
-from worker.distillation.dataset import Dataset, InputDescription
-from worker.distillation.feed import Feed
+from worker.distillation.dataset import Dataset, Part
+from worker.distillation.determinism import reproducible
+from worker.distillation.errors import BadInput
+from worker.distillation.feed import Feed, num_batches
+from worker.distillation.knowledge_store import (
+    MANIFEST_FILE,
+    KnowledgeWriter,
+    Layout,
+    StoredKnowledge,
+)
 from worker.distillation.loss import Shapes
+from worker.distillation.reporting import Pace, Reporter
 from worker.distillation.signals import Signals
+from worker.distillation.teaching import LiveTeaching, places_by_id
 from worker.distillation.views import augment, epoch_order
+from worker.distillation.workspace import Workspace
 
-BYTES_PER_LOGIT = 4
+MOST_DENSE_OUTPUTS = 1024
+DURABLE_EVERY_SECONDS = 10.0
+HELD_OUT_BATCH_SIZE = 512
+REUSED_FILE = "reused"
+"""Lies in a stage's knowledge that was taken over, not collected."""
+
+HELD_OUT: tuple[Part, ...] = ("validation", "test")
 
 
-class KnowledgeRecord(BaseModel):
-    """`knowledge.json`: what a record's numbers are of."""
+@dataclass(frozen=True)
+class TeacherIdentity:
+    """What tells one teacher's answers from another's."""
 
-    teacher_sha256: str
-    description: InputDescription
-    views: int
-    num_examples: int
+    weights: str
+    architecture: str
+    preprocessing: str
+
+
+@dataclass(frozen=True)
+class Collection:
+    """What to collect, of which data, in whose batches."""
+
+    manifest: KnowledgeManifest
     training: Training
-
-    @property
-    def bytes(self) -> int:
-        return self.views * self.num_examples * len(self.description.output_names) * BYTES_PER_LOGIT
+    dataset: Dataset
+    device: torch.device
 
 
-class Teaching(Protocol):
-    """A source of the teacher's signals on a training's batches."""
+def planned(
+    settings: KnowledgeSettings,
+    training: Training,
+    dataset: Dataset,
+    teacher: TeacherIdentity,
+    layers: Shapes,
+) -> KnowledgeManifest:
+    """Return the manifest, without shards, of what a student of ``training`` needs.
 
-    def shapes(self, inputs: Tensor) -> Shapes:
-        """Return the shapes of the features it gives, learnt from a few raw inputs."""
-
-    def signals(self, inputs: Tensor, ids_B: Tensor, epoch: int) -> Signals:
-        """Return the teacher's signals on one batch of an epoch's view (epochs from 0)."""
-
-
-class LiveTeaching:
-    """A teacher that runs beside the student, in eval mode and outside its gradients."""
-
-    def __init__(
-        self, teacher: Predictor, precision: Precision, layers: tuple[str, ...] = ()
-    ) -> None:
-        # The student's layout: both kinds of teaching run the teacher the same way.
-        teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teacher = teacher.eval()
-        self.layers = layers
-        self.precision = precision
-
-    def shapes(self, inputs: Tensor) -> Shapes:
-        return feature_shapes(self.teacher, self.layers, inputs)
-
-    def signals(self, inputs: Tensor, ids_B: Tensor, epoch: int) -> Signals:
-        with torch.no_grad(), capturing(self.teacher, self.layers) as features:
-            return observe(self.teacher, inputs, self.precision, features)
-
-
-class RecordedTeaching:
-    """A teacher's logits from a record; one view at a time is on the device."""
-
-    def __init__(self, folder: Path, dataset: Dataset, device: torch.device) -> None:
-        self.device = device
-        self.rows = rows_by_id(dataset, device)
-        self._logits_VNC: npt.NDArray[np.float32] = np.load(
-            folder / "logits.npy", mmap_mode="r", allow_pickle=False
-        )
-        self._view = -1
-        self._logits_NC = torch.empty(0)
-
-    def shapes(self, inputs: Tensor) -> Shapes:
-        return {}
-
-    def signals(self, inputs: Tensor, ids_B: Tensor, epoch: int) -> Signals:
-        view = min(epoch, len(self._logits_VNC) - 1)
-        if view != self._view:
-            self._view = view
-            self._logits_NC = torch.tensor(self._logits_VNC[view], device=self.device)
-        return Signals(self._logits_NC[self.rows[ids_B]])
-
-
-def planned(training: Training, dataset: Dataset, teacher_weights: Path) -> KnowledgeRecord:
-    """Return what a record for ``training`` holds, before anything is collected."""
-    return KnowledgeRecord(
-        teacher_sha256=hashlib.sha256(teacher_weights.read_bytes()).hexdigest(),
-        description=dataset.description,
+    Raises:
+        BadInput: ``top_k`` is asked for what is no choice of one class.
+    """
+    storage = _storage(settings, dataset)
+    top_k = min(settings.top_k, dataset.num_outputs) if storage == "top_k" else None
+    names = list(layers)
+    layout = Layout(storage, dataset.num_outputs, top_k, {name: layers[name] for name in names})
+    return KnowledgeManifest(
+        fingerprint=Fingerprint(
+            teacher=teacher.weights,
+            architecture=teacher.architecture,
+            preprocessing=teacher.preprocessing,
+            dataset=dataset.digest,
+            views=views_of(training),
+            collected="; ".join(["answers", *sorted(names)]),
+            storage=storage if top_k is None else f"top_k of {top_k}",
+        ),
+        task=dataset.description.task,
+        output_names=dataset.description.output_names,
+        storage=storage,
+        top_k=top_k,
+        layers={name: list(layers[name]) for name in names},
         views=training.epochs if training.augmentation else 1,
-        num_examples=len(dataset.ids["train"]),
-        training=training,
+        num_train=len(dataset.ids["train"]),
+        num_held_out=len(held_out_ids(dataset)),
+        row_bytes=layout.row_bytes,
+        shards=[],
     )
 
 
-def collect_view(
-    view: int, teaching: LiveTeaching, training: Training, dataset: Dataset, feed: Feed
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield the ids (B) of each of a view's batches and the teacher's logits (B, C) on them."""
-    order = epoch_order(dataset.ids["train"], training.seed, view)
-    for ids_B, inputs in feed.batches(order, training.batch_size):
-        seen = augment(inputs, ids_B, training.augmentation, training.seed, view)
-        yield ids_B, teaching.signals(seen, ids_B, view).logits_BC
+def differences(
+    given: KnowledgeManifest, expected: KnowledgeManifest, parts: Sequence[str]
+) -> list[str]:
+    """Say of each named part of the fingerprint how it differs from what is expected."""
+    found = [
+        f"{part}: given {getattr(given.fingerprint, part)}, "
+        f"expected {getattr(expected.fingerprint, part)}"
+        for part in parts
+        if getattr(given.fingerprint, part) != getattr(expected.fingerprint, part)
+    ]
+    if given.views < expected.views:
+        found.append(f"views: given {given.views}, expected one an epoch, {expected.views}")
+    if missing := sorted(set(expected.layers) - set(given.layers)):
+        found.append(f"collected: given no features of {', '.join(missing)}")
+    return found
 
 
-def rows_by_id(dataset: Dataset, device: torch.device) -> Tensor:
-    """Return each example's row in the train part; -1 for an example outside it."""
-    rows = torch.full((len(dataset.labels),), -1, dtype=torch.int64)
-    ids = torch.tensor(dataset.ids["train"])
-    rows[ids] = torch.arange(len(ids))
-    return rows.to(device)
+def collect(
+    collection: Collection, teaching: LiveTeaching, folder: Path, reporter: Reporter
+) -> KnowledgeManifest:
+    """Run the teacher over all that is to be kept, into ``folder``.
+
+    What an earlier run has left half-way in the folder is gone on with.
+
+    Raises:
+        BadInput: a signal is not finite or too large for its storage.
+        Stopped: at a batch's boundary.
+    """
+    writer = KnowledgeWriter(folder, collection.manifest)
+    batches = _batches(collection)
+    size = collection.training.batch_size
+    pace = Pace(Phase.COLLECTING_KNOWLEDGE, _num_batches(collection), size)
+    durable_at = time.monotonic()
+    with reproducible(collection.device, deterministic=collection.training.deterministic):
+        for done, (rows_B, load) in enumerate(batches):
+            reporter.progress(partial(pace.at, done))
+            if done < writer.done:
+                continue
+            writer.write(rows_B, teaching.signals(*load()))
+            if time.monotonic() - durable_at > DURABLE_EVERY_SECONDS:
+                writer.checkpoint(done + 1)
+                durable_at = time.monotonic()
+    return writer.finish()
+
+
+def take_over(source: Path, folder: Path) -> None:
+    """Use knowledge that lies elsewhere: link its files, or copy them, and say so.
+
+    Raises:
+        BadInput: it is damaged.
+    """
+    manifest = StoredKnowledge.open(source).manifest
+    for name in [*(shard.path for shard in manifest.shards), MANIFEST_FILE]:
+        try:
+            (folder / name).hardlink_to(source / name)
+        except OSError:
+            shutil.copyfile(source / name, folder / name)
+    (folder / REUSED_FILE).touch()
+
+
+def is_reused(folder: Path) -> bool:
+    """Say whether a stage's output was taken over from an earlier run, with nothing run."""
+    return (folder / REUSED_FILE).is_file()
+
+
+def held_out_ids(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """Return the ids of the validation and test parts, ascending."""
+    return np.sort(np.concatenate([dataset.ids[part] for part in HELD_OUT]))
+
+
+def recorded_teacher_answers(workspace: Workspace) -> dict[Part, Tensor] | None:
+    """Return the teacher's recorded answers (N, C) on each held-out part; none where not kept.
+
+    Logits, or predictions in standard deviations; in the order of the part's ids.
+    """
+    if not workspace.is_finished("knowledge"):
+        return None
+    stored = StoredKnowledge.open(workspace.stage("knowledge"))
+    manifest = stored.manifest
+    if manifest.num_held_out == 0:
+        return None
+    dataset = Dataset.load(workspace.stage("prepared"))
+    first = manifest.views * manifest.num_train
+    everything = held_out_ids(dataset)
+    return {
+        part: stored.signals(
+            first + np.searchsorted(everything, dataset.ids[part]), torch.device("cpu")
+        ).logits_BC
+        for part in HELD_OUT
+    }
+
+
+def _storage(settings: KnowledgeSettings, dataset: Dataset) -> Storage:
+    task = dataset.description.task
+    if settings.storage == "auto":
+        many = dataset.num_outputs > MOST_DENSE_OUTPUTS
+        return "top_k" if many and task == "classification" else "float16"
+    if settings.storage == "top_k" and task != "classification":
+        raise BadInput(
+            "top_k_needs_classes",
+            f"knowledge.storage is top_k, which keeps the most probable of several classes; the "
+            f"data is for {task}",
+            hint="use float16 or float32",
+        )
+    return settings.storage
+
+
+Load = partial[tuple[Tensor, Tensor, int]]
+"""Gives a batch's inputs as the student sees them, its ids, and its epoch."""
+
+
+def _num_batches(collection: Collection) -> int:
+    manifest, training = collection.manifest, collection.training
+    at_once = training.micro_batch_size or training.batch_size
+    a_view = num_batches(manifest.num_train, training.batch_size) * num_batches(
+        training.batch_size, at_once
+    )
+    return manifest.views * a_view + num_batches(manifest.num_held_out, HELD_OUT_BATCH_SIZE)
+
+
+def _batches(collection: Collection) -> Iterator[tuple[npt.NDArray[np.int64], Load]]:
+    """Yield the rows of each batch, and what loads it: all views' batches, then the held-out."""
+    dataset, training, manifest = collection.dataset, collection.training, collection.manifest
+    feed, places = Feed(dataset, collection.device), places_by_id(dataset).numpy()
+    at_once = training.micro_batch_size or training.batch_size
+    for view in range(manifest.views):
+        order = epoch_order(dataset.ids["train"], training.seed, view)
+        for ids_B, inputs in feed.batches(order, training.batch_size):
+            for ids, given in zip(ids_B.split(at_once), inputs.split(at_once), strict=True):
+                rows_B = view * manifest.num_train + places[ids.cpu().numpy()]
+                yield rows_B, partial(_seen, training, ids, given, view)
+    first, start = manifest.views * manifest.num_train, 0
+    for ids_B, inputs in feed.batches(held_out_ids(dataset), HELD_OUT_BATCH_SIZE):
+        rows_B = np.arange(first + start, first + start + len(ids_B))
+        start += len(ids_B)
+        yield rows_B, partial(_unchanged, ids_B, inputs)
+
+
+def _seen(
+    training: Training, ids_B: Tensor, inputs: Tensor, view: int
+) -> tuple[Tensor, Tensor, int]:
+    return augment(inputs, ids_B, training.augmentation, training.seed, view), ids_B, view
+
+
+def _unchanged(ids_B: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor, int]:
+    return inputs, ids_B, 0
+
+
+def write_signals(
+    collection: Collection, ids_N: npt.NDArray[np.int64], logits_NC: Tensor, folder: Path
+) -> KnowledgeManifest:
+    """Keep answers that came from elsewhere: of every train example, and of all held out or none.
+
+    ``ids_N`` ascend.
+    """
+    writer = KnowledgeWriter(folder, collection.manifest)
+    dataset = collection.dataset
+    wanted = [dataset.ids["train"]]
+    if collection.manifest.num_held_out:
+        wanted.append(held_out_ids(dataset))
+    ids = np.concatenate(wanted)
+    for start in range(0, len(ids), HELD_OUT_BATCH_SIZE):
+        part = ids[start : start + HELD_OUT_BATCH_SIZE]
+        places = torch.from_numpy(np.searchsorted(ids_N, part))
+        writer.write(np.arange(start, start + len(part)), Signals(logits_NC[places]))
+    return writer.finish()

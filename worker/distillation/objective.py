@@ -13,10 +13,18 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from app.contracts.dataset import Task
 from app.contracts.loss import LossSpec, WeightSchedule
 from app.contracts.objective import AnyLoss
+from worker.distillation.errors import BadInput
 from worker.distillation.loss import Loss, Setting
 from worker.distillation.signals import Batch, Signals
+
+
+_REASONS: dict[Task, str] = {
+    "regression": ": predictions are numbers, not a distribution over classes",
+    "multi_label": ": its labels are not exclusive, so their logits are no one distribution",
+}
 
 
 class _Family(Protocol):
@@ -87,10 +95,37 @@ def build_objective(specs: Sequence[AnyLoss], setting: Setting) -> Objective:
     Raises:
         BadInput: a loss cannot work with the task, the outputs or the shapes of its layers.
     """
+    for spec in specs:
+        check_loss(spec, setting.task, setting.num_outputs)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(setting.seed)
         losses = [_family(spec).build(spec, setting) for spec in specs]
     return Objective(specs, _names(specs), losses)
+
+
+def check_loss(spec: AnyLoss, task: Task, num_outputs: int) -> None:
+    """Refuse a loss that cannot work with the task.
+
+    Raises:
+        BadInput: saying why.
+    """
+    if task not in spec.tasks:
+        raise BadInput(
+            "loss_does_not_fit_task",
+            f"loss {spec.loss!r} is for {' and '.join(spec.tasks)}, and the data is for {task}"
+            f"{_REASONS.get(task, '')}",
+            hint="use logit_mse, labels or losses of hidden layers"
+            if task == "regression"
+            else "use soft_targets, logit_mse, labels or losses of hidden layers",
+        )
+    if task == "classification" and num_outputs < spec.least_classes:
+        raise BadInput(
+            "too_few_classes",
+            f"loss {spec.loss!r} needs at least {spec.least_classes} classes, and the data has "
+            f"{num_outputs}: it compares how the teacher ranks the classes besides the right one, "
+            "and with two there is only one",
+            hint="use soft_targets",
+        )
 
 
 def _family(spec: AnyLoss) -> _Family:

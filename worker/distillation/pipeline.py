@@ -9,12 +9,14 @@ from app.contracts.job import JobSpec, Phase
 from app.contracts.message import Failed, Finished, PhaseFinished, PhaseStarted
 from app.contracts.report import Report
 from worker.distillation.errors import JobFailure
+from worker.distillation.knowledge import is_reused
 from worker.distillation.reporting import Reporter
 from worker.distillation.stages import (
     collect_knowledge,
     evaluate,
     export,
     prepare,
+    train_assistants,
     train_baseline,
     train_student,
     train_teacher,
@@ -27,6 +29,7 @@ Stage = Callable[[JobSpec, Workspace, Reporter], None]
 STAGES: tuple[tuple[Phase, str, Stage], ...] = (
     (Phase.PREPARING, "prepared", prepare.run),
     (Phase.TRAINING_TEACHER, "teacher", train_teacher.run),
+    (Phase.TRAINING_ASSISTANTS, "assistants", train_assistants.run),
     (Phase.COLLECTING_KNOWLEDGE, "knowledge", collect_knowledge.run),
     (Phase.TRAINING_BASELINE, "baseline", train_baseline.run),
     (Phase.TRAINING_STUDENT, "student", train_student.run),
@@ -48,10 +51,11 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Report:
         if not workspace.is_finished(name):
             with _failures_reported(phase, reporter):
                 stage(spec, workspace, reporter)
-        if workspace.is_finished(name):
+        if workspace.is_finished(name) and not is_reused(workspace.stage(name)):
             reporter.send(PhaseFinished(phase=phase, summary=summary(phase, workspace)))
         else:
-            reporter.send(PhaseFinished(phase=phase, skipped=True))
+            said = summary(phase, workspace) if workspace.is_finished(name) else ""
+            reporter.send(PhaseFinished(phase=phase, skipped=True, summary=said))
     report = read_report(workspace)
     reporter.send(Finished(report=report))
     return report

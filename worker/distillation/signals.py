@@ -24,5 +24,5 @@ class Batch:
 
     ids_B: Tensor
     labels: Tensor
-    """Classification: classes, int64 (B). Else float32 (B, C): multi-label 0, 1, or NaN where nobody
-    knows; regression targets in standard deviations from the mean."""
+    """Classification: classes, int64 (B). Else float32 (B, C): multi-label 0, 1, or NaN where
+    nobody knows; regression targets in standard deviations from the mean."""

@@ -29,11 +29,15 @@ class Workspace:
         return self.stage(name).is_dir()
 
     @contextmanager
-    def writing(self, name: str) -> Iterator[Path]:
-        """Give a temporary folder that becomes the stage's output if the block does not raise."""
+    def writing(self, name: str, *, resuming: bool = False) -> Iterator[Path]:
+        """Give a temporary folder that becomes the stage's output if the block does not raise.
+
+        It is empty, or if ``resuming`` as an earlier run has left it.
+        """
         temporary = self.root / f"{name}.partial"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        if not resuming:
+            shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True, exist_ok=True)
         yield temporary
         for path in [*temporary.rglob("*"), temporary]:
             _sync(path)

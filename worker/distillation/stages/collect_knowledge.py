@@ -1,82 +1,143 @@
-"""Run the teacher once over all that the student will see, and record its logits; into `knowledge`.
+"""Run the teacher once over all that the student will see, and keep its signals; into `knowledge`.
 
-Shapes: V = views, N = train examples, C = classes.
+What was collected before, for the same teacher and data, is taken over and the teacher not run.
 """
 
-from functools import partial
+import hashlib
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from app.contracts.job import JobSpec, Phase
-from worker.distillation.build import load_model
+from app.contracts.job import JobSpec
+from app.contracts.knowledge import Fingerprint, KnowledgeManifest
+from app.contracts.model import KnowledgeTeacher, MutualTeacher, SignalsTeacher
 from worker.distillation.dataset import Dataset
-from worker.distillation.determinism import reproducible
 from worker.distillation.device import choose_device
-from worker.distillation.feed import Feed, num_batches
+from worker.distillation.errors import BadInput
 from worker.distillation.knowledge import (
-    KnowledgeRecord,
-    LiveTeaching,
-    collect_view,
+    Collection,
+    TeacherIdentity,
+    collect,
+    differences,
     planned,
-    rows_by_id,
+    take_over,
+    write_signals,
 )
+from worker.distillation.knowledge_store import StoredKnowledge
 from worker.distillation.objective import needs
-from worker.distillation.reporting import Pace, Reporter
+from worker.distillation.reporting import Reporter
+from worker.distillation.schemes import Lesson, links, planned_lesson
+from worker.distillation.teachers import last_teacher_folder
+from worker.distillation.uploaded_signals import read_signals
 from worker.distillation.workspace import Workspace
 
-MOST_BYTES = 2 * 2**30
-"""A record fits beside the data on any worker's disk; above, the teacher runs along instead, which
-takes no longer: each view is used by one epoch only."""
+OFFERED = "knowledge"
+"""The input folder in which a run finds knowledge that may be what it would collect."""
+EVERY_PART = tuple(part for part in Fingerprint.model_fields if part != "collected")
+OF_THE_DATA = ("dataset", "views")
+"""What knowledge that stands in a teacher's place has to agree in: nobody knows its teacher."""
 
 
 def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
-    """Leave logits.npy (V, N, C) and knowledge.json, or nothing where the student needs neither.
+    """Leave knowledge.json and its shards, or nothing where the student needs none.
 
-    Nothing, too, where a loss reads the teacher's features or the record would be too large: the
-    teacher then runs along with the student.
+    Nothing, too, where the record would be larger than the spec allows: the teacher then runs
+    along with the student.
+
+    Raises:
+        BadInput: knowledge that the spec names is not of this data and these views; or signals
+            are damaged, not finite, or incomplete.
     """
-    needed = needs(spec.objective)
-    if not needed.teacher or needed.teacher_layers:
+    if isinstance(spec.teacher, MutualTeacher):
         return
-    dataset = Dataset.load(workspace.stage("prepared"))
-    record = planned(spec.training, dataset, workspace.stage("teacher") / "model.safetensors")
-    reporter.metrics(0, {"knowledge/bytes": float(record.bytes)})
-    if record.bytes > MOST_BYTES:
-        reporter.warn(
-            f"the teacher's answers would take {record.bytes:,} bytes, more than {MOST_BYTES:,}; "
-            "they are not kept, and the teacher runs along with the student"
+    dataset, device = Dataset.load(workspace.stage("prepared")), choose_device(spec.resources)
+    if isinstance(spec.teacher, KnowledgeTeacher):
+        _adopt(spec, spec.teacher, workspace, dataset)
+    elif isinstance(spec.teacher, SignalsTeacher):
+        _import(spec, spec.teacher, workspace, dataset, device)
+    elif needs(spec.objective).teacher:
+        _collect(spec, workspace, dataset, device, reporter)
+
+
+def _adopt(
+    spec: JobSpec, teacher: KnowledgeTeacher, workspace: Workspace, dataset: Dataset
+) -> None:
+    source = workspace.input(teacher.knowledge)
+    given = StoredKnowledge.open(source).manifest
+    expected = _expected(spec, dataset)
+    if found := differences(given, expected, OF_THE_DATA):
+        raise BadInput(
+            "knowledge_does_not_match",
+            f"knowledge {teacher.knowledge!r} does not fit this job in {'; in '.join(found)}",
+            hint="use the dataset, split, augmentation, seed and epochs it was collected for",
         )
-        return
     with workspace.writing("knowledge") as folder:
-        _collect(spec, workspace, dataset, record, folder, reporter)
-        (folder / "knowledge.json").write_text(record.model_dump_json(indent=2))
+        take_over(source, folder)
+
+
+def _import(
+    spec: JobSpec,
+    teacher: SignalsTeacher,
+    workspace: Workspace,
+    dataset: Dataset,
+    device: torch.device,
+) -> None:
+    ids_N, logits_NC = read_signals(workspace.input(teacher.file), dataset, teacher.values)
+    manifest = _expected(spec, dataset, _sha256(workspace.input(teacher.file)))
+    if len(ids_N) < manifest.num_train + manifest.num_held_out:
+        manifest = manifest.model_copy(update={"num_held_out": 0})
+    collection = Collection(manifest, spec.training, dataset, device)
+    with workspace.writing("knowledge") as folder:
+        write_signals(collection, ids_N, torch.from_numpy(logits_NC), folder)
 
 
 def _collect(
-    spec: JobSpec,
-    workspace: Workspace,
-    dataset: Dataset,
-    record: KnowledgeRecord,
-    folder: Path,
-    reporter: Reporter,
+    spec: JobSpec, workspace: Workspace, dataset: Dataset, device: torch.device, reporter: Reporter
 ) -> None:
-    training, device = spec.training, choose_device(spec.resources)
-    shape = (record.views, record.num_examples, dataset.num_classes)
-    logits_VNC = np.lib.format.open_memmap(
-        folder / "logits.npy", mode="w+", dtype=np.float32, shape=shape
+    teacher = last_teacher_folder(spec, workspace)
+    assert teacher is not None  # noqa: S101 (every other source has returned before)
+    lesson = Lesson(spec.objective, spec.training, teacher, spec.student.architecture)
+    _, live, collection = planned_lesson(lesson, spec, dataset, device)
+    manifest = collection.manifest
+    reporter.metrics(0, {"knowledge/bytes": float(manifest.bytes)})
+    if _take_over_equal(manifest, spec, workspace, reporter):
+        return
+    if manifest.bytes > spec.knowledge.max_bytes:
+        reporter.warn(
+            f"the teacher's signals would take {manifest.bytes:,} bytes, more than "
+            f"knowledge.max_bytes, {spec.knowledge.max_bytes:,}; they are not kept, and the "
+            "teacher runs along with the student"
+        )
+        return
+    with workspace.writing("knowledge", resuming=True) as folder:
+        collect(collection, live, folder, reporter)
+
+
+def _take_over_equal(
+    expected: KnowledgeManifest, spec: JobSpec, workspace: Workspace, reporter: Reporter
+) -> bool:
+    """Take over knowledge of the same fingerprint, if the run was given some; say if it was not."""
+    source = workspace.input(OFFERED)
+    if links(spec) or not source.is_dir():
+        return False
+    given = StoredKnowledge.open(source).manifest
+    if found := differences(given, expected, EVERY_PART):
+        reporter.warn(
+            f"knowledge collected earlier is not used: it differs in {'; in '.join(found)}"
+        )
+        return False
+    with workspace.writing("knowledge") as folder:
+        take_over(source, folder)
+    return True
+
+
+def _expected(spec: JobSpec, dataset: Dataset, teacher: str = "") -> KnowledgeManifest:
+    """Return the manifest of answers for the student's views, of whatever teacher."""
+    return planned(
+        spec.knowledge, spec.training, dataset, TeacherIdentity(teacher, "", ""), layers={}
     )
-    steps = num_batches(record.num_examples, training.batch_size)
-    pace = Pace(Phase.COLLECTING_KNOWLEDGE, record.views * steps, training.batch_size)
-    rows, feed = rows_by_id(dataset, device), Feed(dataset, device)
-    with reproducible(device, deterministic=training.deterministic):
-        teaching = LiveTeaching(load_model(workspace.stage("teacher"), device), training.precision)
-        for view in range(record.views):
-            logits_NC = torch.empty(shape[1:], device=device)
-            batches = collect_view(view, teaching, training, dataset, feed)
-            for done, (ids_B, logits_BC) in enumerate(batches):
-                reporter.progress(partial(pace.at, view * steps + done))
-                logits_NC[rows[ids_B]] = logits_BC
-            logits_VNC[view] = logits_NC.cpu().numpy()
-    logits_VNC.flush()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

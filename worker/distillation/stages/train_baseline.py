@@ -1,16 +1,19 @@
 """Train the student's architecture without a teacher, to know what the teacher adds.
 
-The same start, data, length and seed as the student's; into `baseline`.
+The same start, data, length and seed as the student's; into `baseline`. Where the student starts
+from the teacher's layers, the baseline starts from random weights: it knows of no teacher.
 """
 
-from app.contracts.job import JobSpec
+from app.contracts.job import JobSpec, Phase
 from app.contracts.response_losses import Labels
 from worker.distillation.build import save_model
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
+from worker.distillation.last_good import keeping_last_good
 from worker.distillation.registered import initial_student
 from worker.distillation.reporting import Reporter
-from worker.distillation.training import Plan, train
+from worker.distillation.trainer import Plan
+from worker.distillation.training import train
 from worker.distillation.workspace import Workspace
 
 
@@ -26,8 +29,24 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     model, description = initial_student(
         spec.student, workspace, dataset.description, spec.training.seed
     )
-    plan = Plan("baseline", spec.training, [Labels()], choose_device(spec.resources))
-    history = train(model, dataset, plan, reporter)
+    plan = Plan(
+        "baseline",
+        Phase.TRAINING_BASELINE,
+        spec.training,
+        [_labels(spec)],
+        choose_device(spec.resources),
+        dataset.transfer_ids(spec.transfer.omit_classes),
+    )
+    with keeping_last_good(workspace, model, spec.student.architecture, description):
+        history = train(model, dataset, plan, reporter)
     with workspace.writing("baseline") as folder:
         save_model(model, folder, spec.student.architecture, description)
         history.save(folder)
+
+
+def _labels(spec: JobSpec) -> Labels:
+    """Return the student's own loss on labels, such as its distance to targets, at full weight."""
+    for loss in spec.objective:
+        if isinstance(loss, Labels):
+            return Labels(label_smoothing=loss.label_smoothing, distance=loss.distance)
+    return Labels()

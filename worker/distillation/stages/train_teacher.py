@@ -1,36 +1,70 @@
-"""Train the teacher on labels, or take a registered one; into `teacher`."""
+"""Train the teacher on labels, or take registered ones; into `teacher`.
 
-from app.contracts.job import JobSpec
-from app.contracts.model import RegisteredTeacher
+Several teachers lie in `teacher/member-0`, `member-1`, ... beside `ensemble.json`.
+"""
+
+from pathlib import Path
+
+from app.contracts.job import JobSpec, Phase
+from app.contracts.model import Ensemble, RegisteredTeacher, TrainedTeacher
 from app.contracts.response_losses import Labels
 from worker.distillation.build import build, load_model, read_config, save_model
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.history import History
+from worker.distillation.last_good import keeping_last_good
 from worker.distillation.registered import registered_folder
 from worker.distillation.reporting import Reporter
-from worker.distillation.training import Plan, train
+from worker.distillation.teachers import ENSEMBLE_FILE, EnsembleConfig
+from worker.distillation.trainer import Plan
+from worker.distillation.training import train
 from worker.distillation.workspace import Workspace
 
 
 def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
-    """Leave the teacher's config.json, model.safetensors and history.json.
+    """Leave the teacher's config.json, model.safetensors and history.json, if it is a model.
+
+    Nothing where a peer teaches, or knowledge that was collected before.
 
     Raises:
-        BadInput: the registered model does not fit the data, or the training went astray.
+        BadInput: a registered model does not fit the data, or a training went astray.
     """
-    dataset = Dataset.load(workspace.stage("prepared"))
     teacher = spec.teacher
+    if isinstance(teacher, TrainedTeacher | RegisteredTeacher):
+        with workspace.writing("teacher") as folder:
+            _leave(teacher, "teacher", folder, (spec, workspace, reporter))
+    elif isinstance(teacher, Ensemble):
+        config = EnsembleConfig(
+            weights=[each.weight for each in teacher.members], mean=teacher.mean
+        )
+        with workspace.writing("teacher") as folder:
+            for number, member in enumerate(teacher.members):
+                inside = folder / f"member-{number}"
+                inside.mkdir()
+                role = f"teacher_{number + 1}"
+                _leave(member.teacher, role, inside, (spec, workspace, reporter))
+            (folder / ENSEMBLE_FILE).write_text(config.model_dump_json(indent=2))
+
+
+def _leave(
+    teacher: TrainedTeacher | RegisteredTeacher,
+    role: str,
+    folder: Path,
+    run: tuple[JobSpec, Workspace, Reporter],
+) -> None:
+    spec, workspace, reporter = run
+    dataset = Dataset.load(workspace.stage("prepared"))
     if isinstance(teacher, RegisteredTeacher):
         source = registered_folder(teacher.model, workspace, dataset.description)
         config = read_config(source)
-        architecture, description = config.architecture, config.description
-        model, history = load_model(source), History()
-    else:
-        architecture, description = teacher.architecture, dataset.description
-        model = build(architecture, description, teacher.training.seed)
-        plan = Plan("teacher", teacher.training, [Labels()], choose_device(spec.resources))
+        save_model(load_model(source), folder, config.architecture, config.description)
+        History().save(folder)
+        return
+    description = dataset.description
+    model = build(teacher.architecture, description, teacher.training.seed)
+    device = choose_device(spec.resources)
+    plan = Plan(role, Phase.TRAINING_TEACHER, teacher.training, [Labels()], device)
+    with keeping_last_good(workspace, model, teacher.architecture, description):
         history = train(model, dataset, plan, reporter)
-    with workspace.writing("teacher") as folder:
-        save_model(model, folder, architecture, description)
-        history.save(folder)
+    save_model(model, folder, teacher.architecture, description)
+    history.save(folder)

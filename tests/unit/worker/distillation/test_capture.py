@@ -2,11 +2,21 @@
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+from app.contracts.feature_losses import Hints
+from app.contracts.loss import LayerPair
 from app.contracts.model import Convnet, Mlp
-from tests.unit.worker.distillation.toys import equal, toy_model, weights_of
-from worker.distillation.capture import capturing, feature_shapes, observe
+from tests.unit.worker.distillation.toys import equal, images_of, toy_model, weights_of
+from worker.distillation.capture import (
+    capturing,
+    feature_shapes,
+    layer_names,
+    observe,
+    resolved,
+)
 from worker.distillation.errors import BadInput
+from worker.distillation.predictor import Predictor
 
 RAW = torch.rand(4, 1, 5, 5, generator=torch.Generator().manual_seed(0)) * 255
 CONVNET = Convnet(channels=[3, 4], dropout=0.5)
@@ -85,3 +95,54 @@ def test_a_layer_that_only_groups_others_is_refused() -> None:
         feature_shapes(toy_model(CONVNET), ("stages",), RAW)
 
     assert "stages.0" in (caught.value.hint or "")
+
+
+class InPlace(nn.Module):
+    """A network whose ReLU overwrites what its linear layer gave."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(25, 4)
+        self.activation = nn.ReLU(inplace=True)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        activated: Tensor = self.activation(self.linear(inputs.flatten(1)))
+        return activated
+
+
+def test_what_follows_in_place_does_not_change_what_was_captured() -> None:
+    model = Predictor(images_of([1, 5, 5]), InPlace())
+    with capturing(model, ["linear"]) as features:
+        signals = observe(model, RAW, "float32", features)
+
+    assert signals.features["linear"].min() < 0
+    signals.features["linear"].sum().backward()
+
+
+def test_globs_pair_layers_in_the_network_s_order() -> None:
+    names = layer_names(toy_model(Convnet(channels=[3] * 12), shape=(1, 32, 32)).network)
+    hints = Hints(layers=[LayerPair(student="stages.*", teacher="stages.*")])
+
+    (written_out,) = resolved([hints], names, names)
+
+    assert [pair.student for pair in written_out.pairs()] == [f"stages.{i}" for i in range(12)]
+    assert hints.layers[0].student == "stages.*"
+
+
+def test_globs_that_match_unequally_many_are_refused() -> None:
+    one = layer_names(toy_model(CONVNET).network)
+    other = layer_names(toy_model(Convnet(channels=[3])).network)
+    hints = Hints(layers=[LayerPair(student="stages.*", teacher="stages.*")])
+
+    with pytest.raises(BadInput, match=r"matches 2 layers of the student and .* 1 of the teacher"):
+        resolved([hints], one, other)
+
+
+def test_a_glob_that_matches_nothing_is_refused_with_the_nearest_names() -> None:
+    names = layer_names(toy_model(CONVNET).network)
+    hints = Hints(layers=[LayerPair(student="stage.*", teacher="stages.0")])
+
+    with pytest.raises(BadInput, match=r"the student has no layer 'stage.\*'") as caught:
+        resolved([hints], names, names)
+
+    assert "stages" in (caught.value.hint or "")

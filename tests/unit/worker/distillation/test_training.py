@@ -8,9 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from app.contracts.feature_losses import Hints, Similarity
+from app.contracts.job import Phase
+from app.contracts.loss import LayerPair, WeightSchedule
 from app.contracts.message import MetricsMeasured
 from app.contracts.model import CifarResnet, Convnet, Mlp
-from app.contracts.objective import AnyLoss, Hints, Labels, LayerPair, SoftTargets
+from app.contracts.objective import AnyLoss
+from app.contracts.response_losses import Labels, LogitMse, SoftTargets
 from app.contracts.training import Training
 from tests.unit.worker.distillation.specs import Heard
 from tests.unit.worker.distillation.toys import (
@@ -20,12 +24,13 @@ from tests.unit.worker.distillation.toys import (
     toy_model,
     weights_of,
 )
-from worker.distillation import training as loop
-from worker.distillation.predictor import Predictor
-from worker.distillation.errors import BadInput, Stopped
+from worker.distillation.errors import BadInput, NonFinite, Stopped
 from worker.distillation.history import EpochRecord, History
-from worker.distillation.knowledge import LiveTeaching
-from worker.distillation.training import Plan, train
+from worker.distillation.predictor import Predictor
+from worker.distillation.signals import Signals
+from worker.distillation.teaching import LiveTeaching
+from worker.distillation.trainer import Plan
+from worker.distillation.training import train, train_mutually
 from worker.distillation.views import epoch_order
 
 CPU = torch.device("cpu")
@@ -33,10 +38,14 @@ CONVNET = Convnet(channels=[4, 4], dropout=0.3)
 QUICK = {"name": "adamw", "lr": 0.03}
 
 
+def plan_of(role: str, training: Training, objective: list[AnyLoss]) -> Plan:
+    return Plan(role, Phase.TRAINING_STUDENT, training, objective, CPU)
+
+
 def trained(
     model: Predictor, training: Training, *objective: AnyLoss, teacher: Predictor | None = None
 ) -> History:
-    plan = Plan("student", training, objective or [Labels()], CPU)
+    plan = plan_of("student", training, [*objective] or [Labels()])
     teaching = LiveTeaching(teacher, training.precision) if teacher else None
     return train(model, toy_images(), plan, Heard().reporter, teaching)
 
@@ -130,7 +139,7 @@ def test_batch_norm_learns_in_every_epoch_and_never_from_validation() -> None:
 
     data = toy_images(num_validation=0)
     model = toy_model(Convnet(channels=[4]))
-    train(model, data, Plan("student", briefly(), [Labels()], CPU), Heard().reporter)
+    train(model, data, plan_of("student", briefly(), [Labels()]), Heard().reporter)
     assert model.get_buffer("network.stages.0.norm.num_batches_tracked") == 9
     assert statistics(epochs=1) == 3
 
@@ -140,7 +149,7 @@ def test_hints_train_the_student_through_a_regressor_that_stays_behind() -> None
     pairs = Hints(layers=[LayerPair(student="stages.0", teacher="stages.0")])
     names = set(student.state_dict())
     teaching = LiveTeaching(teacher, "float32", ("stages.0",))
-    plan = Plan("student", briefly(epochs=15, optimizer=QUICK), [pairs], CPU)
+    plan = plan_of("student", briefly(epochs=15, optimizer=QUICK), [pairs])
 
     history = train(student, toy_images(), plan, Heard().reporter, teaching)
 
@@ -152,14 +161,14 @@ def test_the_kept_weights_are_those_of_the_best_epoch() -> None:
     model = toy_model(seed=3)
     heard = Heard()
     data = toy_images()
-    plan = Plan("student", briefly(epochs=12, schedule={"name": "constant"}), [Labels()], CPU)
+    plan = plan_of("student", briefly(epochs=12, schedule={"name": "constant"}), [Labels()])
     history = train(model, data, plan, heard.reporter)
 
     ids = data.ids["validation"]
     logits = model(torch.tensor(data.inputs[ids]).float())
     kept = history.kept
     assert kept is not None
-    assert kept.validation_log_loss == pytest.approx(
+    assert kept.validation["log_loss"] == pytest.approx(
         F.cross_entropy(logits, torch.tensor(data.labels[ids])).item(), rel=1e-5
     )
     assert kept.quality == max(record.quality for record in history.epochs)
@@ -169,8 +178,8 @@ def test_the_kept_weights_are_those_of_the_best_epoch() -> None:
 def test_an_earlier_epoch_is_kept_where_later_ones_are_worse() -> None:
     records = [
         EpochRecord(
-            epoch=number, lr=1, loss=1, losses={}, validation_accuracy=accuracy,
-            validation_log_loss=log_loss,
+            epoch=number, lr=1, loss=1, losses={},
+            validation={"accuracy": accuracy, "log_loss": log_loss},
         )
         for number, (accuracy, log_loss) in enumerate([(0.5, 1), (0.9, 2), (0.9, 1), (0.9, 1)], 1)
     ]  # fmt: skip
@@ -184,15 +193,15 @@ def test_an_earlier_epoch_is_kept_where_later_ones_are_worse() -> None:
 def test_without_validation_the_last_epoch_is_kept() -> None:
     model = toy_model()
     data = toy_images(num_validation=0)
-    history = train(model, data, Plan("teacher", briefly(), [Labels()], CPU), Heard().reporter)
+    history = train(model, data, plan_of("teacher", briefly(), [Labels()]), Heard().reporter)
 
     assert history.epoch == 3
-    assert history.epochs[-1].validation_accuracy is None
+    assert history.epochs[-1].validation == {}
 
 
 def test_series_carry_the_role_and_each_loss() -> None:
     heard = Heard()
-    plan = Plan("student", briefly(), [SoftTargets(weight=0.9), Labels(weight=0.1)], CPU)
+    plan = plan_of("student", briefly(), [SoftTargets(weight=0.9), Labels(weight=0.1)])
     train(
         toy_model(), toy_images(), plan, heard.reporter, LiveTeaching(toy_model(seed=2), "float32")
     )
@@ -227,31 +236,51 @@ def test_a_request_to_stop_is_obeyed_at_the_next_step() -> None:
     model = toy_model()
     before = weights_of(model)
     with pytest.raises(Stopped):
-        train(model, toy_images(), Plan("student", briefly(), [Labels()], CPU), heard.reporter)
+        train(model, toy_images(), plan_of("student", briefly(), [Labels()]), heard.reporter)
 
     assert equal(weights_of(model), before)
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_a_loss_that_is_no_number_names_itself_its_step_and_its_epoch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(loop, "CHECK_EVERY_STEPS", 2)
-    teacher = LiveTeaching(toy_model(), "float32")
+class BrokenFrom:
+    """A live teacher whose answers are NaN from an epoch on."""
 
-    def broken_from_epoch_2(inputs: Tensor, ids_B: Tensor, epoch: int) -> object:
-        signals = teacher_signals(inputs, ids_B, epoch)
-        return type(signals)(signals.logits_BC * (math.nan if epoch == 1 else 1))
+    def __init__(self, epoch: int) -> None:
+        self.live = LiveTeaching(toy_model(), "float32")
+        self.epoch = epoch
 
-    teacher_signals = teacher.signals
-    monkeypatch.setattr(teacher, "signals", broken_from_epoch_2)
-    plan = Plan("student", briefly(), [Labels(), SoftTargets()], CPU)
-    with pytest.raises(BadInput) as caught:
-        train(toy_model(), toy_images(), plan, Heard().reporter, teacher)
+    def shapes(self, inputs: Tensor) -> dict[str, tuple[int, ...]]:
+        return {}
 
+    def signals(self, inputs: Tensor, ids_B: Tensor, epoch: int) -> Signals:
+        signals = self.live.signals(inputs, ids_B, epoch)
+        return Signals(signals.logits_BC * (math.nan if epoch >= self.epoch else 1))
+
+
+def test_a_loss_that_is_no_number_names_itself_its_step_and_its_batch() -> None:
+    plan = plan_of("student", briefly(), [Labels(), SoftTargets()])
+    with pytest.raises(NonFinite) as caught:
+        train(toy_model(), toy_images(), plan, Heard().reporter, BrokenFrom(epoch=1))
+
+    data = toy_images()
+    batch = epoch_order(data.ids["train"], seed=0, epoch=1)[:8].tolist()
     assert caught.value.code == "non_finite_loss"
     assert "'soft_targets' is nan at step 4 (epoch 2)" in str(caught.value)
+    assert f"in the batch of examples {', '.join(map(str, batch))}" in str(caught.value)
     assert "lr" in (caught.value.hint or "")
+
+
+def test_a_training_that_breaks_leaves_the_best_epoch_before() -> None:
+    model, once = toy_model(), toy_model()
+    plan = plan_of("student", briefly(schedule={"name": "constant"}), [SoftTargets()])
+    with pytest.raises(NonFinite) as caught:
+        train(model, toy_images(), plan, Heard().reporter, BrokenFrom(epoch=1))
+    alone = plan_of("student", briefly(epochs=1, schedule={"name": "constant"}), [SoftTargets()])
+    train(once, toy_images(), alone, Heard().reporter, BrokenFrom(epoch=1))
+
+    assert caught.value.history is not None
+    assert caught.value.history.epoch == 1
+    assert equal(weights_of(model), weights_of(once))
 
 
 def test_weights_broken_by_the_last_step_are_found() -> None:
@@ -278,4 +307,81 @@ def test_learning_works() -> None:
     logits = model(torch.tensor(data.inputs[data.ids["test"]]).float())
     assert np.mean(logits.argmax(dim=1).numpy() == data.labels[data.ids["test"]]) >= 0.8
     assert history.kept is not None
-    assert (history.kept.validation_accuracy or 0) >= 0.8
+    assert history.kept.validation["accuracy"] >= 0.8
+
+
+def test_a_step_is_the_same_however_it_is_cut_into_micro_batches() -> None:
+    """Sums over the step's own count: not a mean of means of unequal parts."""
+    weights = []
+    for micro_batch_size in (None, 3, 1):
+        model = toy_model()
+        training = briefly(micro_batch_size=micro_batch_size, optimizer={"name": "sgd", "lr": 0.1})
+        history = trained(model, training, Labels(), LogitMse(), teacher=toy_model(seed=3))
+        weights.append(weights_of(model))
+        assert history.epochs[-1].losses["labels"] > 0
+
+    for other in weights[1:]:
+        for name, value in weights[0].items():
+            torch.testing.assert_close(other[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_micro_batches_are_refused_where_they_would_change_what_is_compared() -> None:
+    pair = LayerPair(student="hidden.0", teacher="hidden.0")
+    training = briefly(micro_batch_size=2)
+    with pytest.raises(BadInput, match="'similarity' relates the examples"):
+        trained(toy_model(), training, Similarity(layers=[pair]), teacher=toy_model())
+    with pytest.raises(BadInput, match="has batch norm"):
+        trained(toy_model(CONVNET), training)
+
+
+def test_a_loss_s_weight_follows_its_schedule() -> None:
+    halving = WeightSchedule(decay="linear", final=0.0)
+    still = briefly(epochs=1, batch_size=8, optimizer={"name": "sgd", "lr": 1e-30})
+    plan = plan_of("student", still, [Labels(weight=2.0, weight_schedule=halving)])
+    data = toy_images()
+    model = toy_model()
+    record = train(model, data, plan, Heard().reporter).epochs[0]
+
+    order = epoch_order(data.ids["train"], seed=0, epoch=0)
+    expected = 0.0
+    for weight, ids in zip((2.0, 1.0, 0.0), np.array_split(order, 3), strict=True):
+        logits = model(torch.tensor(data.inputs[ids]).float())
+        labels = torch.tensor(data.labels[ids])
+        expected += weight * F.cross_entropy(logits, labels, reduction="sum").item()
+    assert record.loss == pytest.approx(expected / len(order), rel=1e-4)
+
+
+def test_peers_learn_from_each_other_and_end_up_closer() -> None:
+    def distance(one: Predictor, other: Predictor) -> float:
+        data = toy_images()
+        images = torch.tensor(data.inputs[data.ids["test"]]).float()
+        return float((one(images).softmax(1) - other(images).softmax(1)).abs().mean())
+
+    apart = distance(toy_model(seed=1), toy_model(CONVNET, seed=2).eval())
+    student, peer = toy_model(seed=1), toy_model(CONVNET, seed=2)
+    plans = [
+        plan_of(role, briefly(epochs=12, optimizer=QUICK), [Labels(), SoftTargets(temperature=1)])
+        for role in ("student", "peer")
+    ]
+    histories = train_mutually(
+        (student, peer), toy_images(), (plans[0], plans[1]), Heard().reporter
+    )
+
+    assert distance(student, peer) < apart / 2
+    for history in histories:
+        assert history.epochs[-1].losses["labels"] < history.epochs[0].losses["labels"]
+
+
+def test_peers_train_reproducibly_and_not_on_each_other_s_graphs() -> None:
+    runs = []
+    for _ in range(2):
+        pair = toy_model(seed=1), toy_model(seed=2)
+        plans = [
+            plan_of(role, briefly(), [Labels(), SoftTargets()]) for role in ("student", "peer")
+        ]
+        train_mutually(pair, toy_images(), (plans[0], plans[1]), Heard().reporter)
+        runs.append([weights_of(model) for model in pair])
+
+    assert equal(runs[0][0], runs[1][0])
+    assert equal(runs[0][1], runs[1][1])
+    assert not equal(runs[0][0], runs[0][1])

@@ -1,0 +1,163 @@
+"""Who teaches whom: the chain from the teacher over assistants and generations to the student."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from app.contracts.job import JobSpec
+from app.contracts.model import (
+    AnyArchitecture,
+    KnowledgeTeacher,
+    MutualTeacher,
+    RegisteredTeacher,
+    SignalsTeacher,
+    TeacherInitialization,
+    TrainedTeacher,
+)
+from app.contracts.objective import AnyLoss
+from app.contracts.training import Training
+from worker.distillation.build import build
+from worker.distillation.capture import layer_names, resolved
+from worker.distillation.dataset import Dataset
+from worker.distillation.device import choose_device
+from worker.distillation.errors import BadInput
+from worker.distillation.feed import Feed
+from worker.distillation.knowledge import Collection, TeacherIdentity, collect, planned
+from worker.distillation.objective import needs
+from worker.distillation.reporting import Reporter
+from worker.distillation.teachers import identity, load_teacher_folder
+from worker.distillation.teaching import LiveTeaching, RecordedTeaching, Teaching
+from worker.distillation.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Link:
+    """One model of the chain between teacher and student."""
+
+    role: str
+    architecture: AnyArchitecture
+    training: Training
+    objective: Sequence[AnyLoss]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a student is to learn, from the teacher in a folder."""
+
+    objective: Sequence[AnyLoss]
+    training: Training
+    teacher: Path
+    student: AnyArchitecture
+
+
+def links(spec: JobSpec) -> list[Link]:
+    """Return the assistants, then the generations before the last; empty for most jobs.
+
+    Mirzadeh et al., 2020, "Improved Knowledge Distillation via Teacher Assistant",
+    https://arxiv.org/abs/1902.03393, section 3; Furlanello et al., 2018, "Born-Again Neural
+    Networks", https://arxiv.org/abs/1805.04770, section 3: each generation starts anew, from a
+    seed of its own.
+    """
+    assistants = [
+        Link(
+            f"assistant_{number}",
+            each.architecture,
+            each.training,
+            each.objective or spec.objective,
+        )
+        for number, each in enumerate(spec.assistants, start=1)
+    ]
+    generations = [
+        Link(
+            f"generation_{number}",
+            spec.student.architecture,
+            spec.training.model_copy(update={"seed": (spec.training.seed + number) % 2**63}),
+            spec.objective,
+        )
+        for number in range(1, spec.generations)
+    ]
+    return assistants + generations
+
+
+def check_scheme(spec: JobSpec) -> None:
+    """Refuse what does not go together, whatever the data.
+
+    Raises:
+        BadInput: naming the part of the spec.
+    """
+    source = spec.teacher.source
+    answers_only = not isinstance(spec.teacher, TrainedTeacher | RegisteredTeacher)
+    if isinstance(spec.teacher, MutualTeacher | KnowledgeTeacher | SignalsTeacher) and links(spec):
+        raise BadInput(
+            "no_teacher_for_assistants",
+            f"`teacher.source` is {source}; assistants and generations learn from a model that "
+            "runs",
+            hint="use a trained or registered teacher or an ensemble",
+        )
+    has_features = any(loss.pairs() for loss in spec.objective)
+    if (
+        answers_only
+        and not isinstance(spec.teacher, KnowledgeTeacher)
+        and not links(spec)
+        and has_features
+    ):
+        raise BadInput(
+            "teacher_has_no_layers",
+            f"`teacher.source` is {source}, which gives answers and no hidden layers; the "
+            "objective has losses of layers",
+            hint="use losses of answers alone, or a single trained or registered teacher",
+        )
+    if answers_only and isinstance(spec.student.initialize, TeacherInitialization):
+        raise BadInput(
+            "teacher_has_no_layers",
+            f"`student.initialize` is from the teacher, and `teacher.source` is {source}",
+            hint="use a single trained or registered teacher",
+        )
+
+
+def planned_lesson(
+    lesson: Lesson, spec: JobSpec, dataset: Dataset, device: torch.device
+) -> tuple[list[AnyLoss], LiveTeaching, Collection]:
+    """Return the objective without globs, its live teacher, and what a record would hold.
+
+    Raises:
+        BadInput: a layer is not there, or knowledge cannot be kept as asked.
+    """
+    teacher = load_teacher_folder(lesson.teacher, dataset.description, device)
+    student = build(lesson.student, dataset.description, seed=0)
+    objective = resolved(
+        lesson.objective, layer_names(student.network), layer_names(teacher.network)
+    )
+    layers = needs(objective).teacher_layers
+    live = LiveTeaching(teacher, lesson.training.precision, layers)
+    _, inputs = next(Feed(dataset, device).batches(dataset.ids["train"][:2], 2))
+    manifest = planned(
+        spec.knowledge,
+        lesson.training,
+        dataset,
+        TeacherIdentity(*identity(lesson.teacher)),
+        live.shapes(inputs),
+    )
+    return objective, live, Collection(manifest, lesson.training, dataset, device)
+
+
+@contextmanager
+def taught(
+    lesson: Lesson, spec: JobSpec, dataset: Dataset, workspace: Workspace, reporter: Reporter
+) -> Iterator[tuple[list[AnyLoss], Teaching | None]]:
+    """Give a link's objective and its teaching, recorded where that fits the spec's budget."""
+    if not needs(lesson.objective).teacher:
+        yield list(lesson.objective), None
+        return
+    device = choose_device(spec.resources)
+    objective, live, collection = planned_lesson(lesson, spec, dataset, device)
+    if collection.manifest.bytes > spec.knowledge.max_bytes:
+        yield objective, live
+        return
+    with TemporaryDirectory(dir=workspace.root, prefix="knowledge-") as folder:
+        collect(collection, live, Path(folder), reporter)
+        yield objective, RecordedTeaching(Path(folder), dataset, device)

@@ -1,0 +1,244 @@
+"""One model in training: its parts, its state, and what one step and one epoch do.
+
+Shapes: B = batch, M = examples trained on, K = losses of the objective.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from app.contracts.job import Phase
+from app.contracts.objective import AnyLoss
+from app.contracts.training import Training
+from worker.distillation.capture import capturing, feature_shapes, observe
+from worker.distillation.dataset import Dataset
+from worker.distillation.errors import BadInput
+from worker.distillation.feed import Feed, num_batches
+from worker.distillation.finiteness import FinitenessWatch
+from worker.distillation.history import EpochRecord, History
+from worker.distillation.loss import Setting
+from worker.distillation.objective import Objective, build_objective, needs
+from worker.distillation.optimization import build_optimizer, rate
+from worker.distillation.predictor import Predictor
+from worker.distillation.reporting import Pace, Reporter
+from worker.distillation.signals import Batch, Signals
+from worker.distillation.teaching import Teaching
+from worker.distillation.validation import validate
+from worker.distillation.views import augment, epoch_order, step_seed
+
+EXAMPLES_TO_LEARN_SHAPES = 2
+NO_TEACHER = Signals(torch.empty(0, 0))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train and how."""
+
+    role: str
+    """`teacher`, `baseline`, `student`, ...: what messages and series call the model."""
+    phase: Phase
+    training: Training
+    objective: Sequence[AnyLoss]
+    """Its layers are single ones, no globs."""
+    device: torch.device
+    train_ids_M: npt.NDArray[np.int64] | None = None
+    """Where not given, all of the train part."""
+
+
+@dataclass
+class State:
+    """All that changes from step to step; with the plan it decides the rest of the training."""
+
+    model: Predictor
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    history: History = field(default_factory=History)
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Trainer:
+    """Trains one model; ``state`` is all that changes."""
+
+    def __init__(
+        self,
+        model: Predictor,
+        dataset: Dataset,
+        plan: Plan,
+        reporter: Reporter,
+        teaching: Teaching | None,
+    ) -> None:
+        training = plan.training
+        self.plan = plan
+        self.dataset = dataset
+        self.ids_M = dataset.ids["train"] if plan.train_ids_M is None else plan.train_ids_M
+        _check_batches(model, len(self.ids_M), training)
+        _check_micro_batches(plan)
+        self.feed = Feed(dataset, plan.device)
+        self.reporter = reporter
+        self.teaching = teaching
+        self.layers = needs(plan.objective).student_layers
+        self.steps_per_epoch = num_batches(len(self.ids_M), training.batch_size)
+        self.num_steps = training.epochs * self.steps_per_epoch
+        self.pace = Pace(plan.phase, self.num_steps, training.batch_size, training.epochs)
+        self.state = self._begin(model)
+        self.watch = FinitenessWatch(plan.role, self.state.objective.names, plan.device)
+        self._sums: list[Tensor] = []
+        self._weighted = torch.zeros((), device=plan.device)
+        self._features: dict[str, Tensor] = {}
+
+    def run_epoch(self, epoch: int) -> None:
+        """Train for an epoch (from 0), measure it, and keep the weights if they are the best."""
+        with self.in_epoch(epoch):
+            for ids_B, inputs in self.batches(epoch):
+                self._step(epoch, ids_B, inputs)
+
+    @contextmanager
+    def in_epoch(self, epoch: int) -> Iterator[None]:
+        """Prepare the model for the steps of an epoch, and measure it after them."""
+        state = self.state
+        state.model.train()
+        state.objective.train()
+        self._sums, self._weighted = [], torch.zeros_like(self._weighted)
+        with capturing(state.model, self.layers) as self._features:
+            yield
+        self.watch.look()
+        self.watch.check_weights(state.model, epoch)
+        self._record(epoch)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ids (B) and raw inputs (B, ...) in the epoch's order."""
+        order = epoch_order(self.ids_M, self.plan.training.seed, epoch)
+        return self.feed.batches(order, self.plan.training.batch_size)
+
+    def view(self, epoch: int, ids_B: Tensor, inputs: Tensor) -> Tensor:
+        """Return what the epoch shows of the inputs."""
+        training = self.plan.training
+        return augment(inputs, ids_B, training.augmentation, training.seed, epoch)
+
+    def begin_step(self, epoch: int) -> None:
+        """Tell how far it is, and tie what the step draws itself, such as dropout, to its number.
+
+        Raises:
+            Stopped: someone has asked for it.
+        """
+        training, state = self.plan.training, self.state
+        self.reporter.progress(partial(self.pace.at, state.step, epoch + 1))
+        torch.manual_seed(step_seed(training.seed, state.step))
+        lr = training.optimizer.lr * rate(
+            training.schedule, state.step, self.num_steps, self.steps_per_epoch
+        )
+        for group in state.optimizer.param_groups:
+            group["lr"] = lr
+        state.optimizer.zero_grad()
+
+    def observe(self, seen: Tensor) -> Signals:
+        return observe(self.state.model, seen, self.plan.training.precision, self._features)
+
+    def learn(
+        self, student: Signals, teacher: Signals, ids_B: Tensor, epoch: int, num_in_step: int
+    ) -> None:
+        """Add the gradient of a batch's losses, as a part of a step of ``num_in_step`` examples.
+
+        Dividing by the step's own count, not the batch's, makes it all one however it is cut.
+        """
+        state = self.state
+        batch = Batch(ids_B, self.feed.labels[ids_B])
+        sums_K: Tensor = state.objective(student, teacher, batch, state.step).sum(dim=1)
+        self.watch.see(sums_K, ids_B, state.step, epoch)
+        weights = state.objective.weights(state.step, self.num_steps, self.steps_per_epoch)
+        loss = torch.stack([w * part for w, part in zip(weights, sums_K, strict=True)]).sum()
+        (loss / num_in_step).backward()
+        self._sums.append(sums_K.detach())
+        self._weighted += loss.detach()
+
+    def finish_step(self) -> None:
+        self.state.optimizer.step()
+        self.state.objective.finish_step()
+        self.state.step += 1
+
+    def _begin(self, model: Predictor) -> State:
+        plan = self.plan
+        # Images are fastest in this layout; weights that are no convolution's keep theirs.
+        model.to(plan.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        first_ids = self.ids_M[:EXAMPLES_TO_LEARN_SHAPES]
+        _, inputs = next(self.feed.batches(first_ids, EXAMPLES_TO_LEARN_SHAPES))
+        setting = Setting(
+            student_shapes=feature_shapes(model, self.layers, inputs),
+            teacher_shapes=self.teaching.shapes(inputs) if self.teaching else {},
+            task=self.dataset.description.task,
+            num_outputs=self.dataset.num_outputs,
+            train_ids_M=torch.tensor(np.sort(self.ids_M)),
+            labels=self.feed.labels.cpu(),
+            seed=plan.training.seed,
+        )
+        objective = build_objective(plan.objective, setting).to(plan.device)
+        parameters = [*model.parameters(), *objective.parameters()]
+        return State(model, objective, build_optimizer(parameters, plan.training.optimizer))
+
+    def _step(self, epoch: int, ids_B: Tensor, inputs: Tensor) -> None:
+        self.begin_step(epoch)
+        at_once = self.plan.training.micro_batch_size or len(ids_B)
+        for part_ids, part_inputs in zip(ids_B.split(at_once), inputs.split(at_once), strict=True):
+            seen = self.view(epoch, part_ids, part_inputs)
+            student = self.observe(seen)
+            teacher = self.teaching.signals(seen, part_ids, epoch) if self.teaching else NO_TEACHER
+            self.learn(student, teacher, part_ids, epoch, len(ids_B))
+        self.finish_step()
+
+    def _record(self, epoch: int) -> None:
+        state, num_examples = self.state, len(self.ids_M)
+        means_K = (torch.stack(self._sums).sum(dim=0) / num_examples).tolist()
+        state.model.eval()
+        record = EpochRecord(
+            epoch=epoch + 1,
+            lr=state.optimizer.param_groups[0]["lr"],
+            loss=float(self._weighted) / num_examples,
+            losses=dict(zip(state.objective.names, means_K, strict=True)),
+            validation=validate(state.model, self.dataset, self.feed, self.plan.training.precision),
+        )
+        state.history.epochs.append(record)
+        if record.is_better_than(state.history.kept):
+            state.history.epoch = record.epoch
+            state.best_weights = {
+                name: value.clone() for name, value in state.model.state_dict().items()
+            }
+        self.reporter.metrics(state.step, record.series(self.plan.role))
+
+
+def _check_batches(model: nn.Module, num_examples: int, training: Training) -> None:
+    """Refuse batches that batch norm cannot take the variance of, or would take it of a part of."""
+    if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        return
+    smallest = num_examples // num_batches(num_examples, training.batch_size)
+    if smallest == 1:
+        raise BadInput(
+            "batch_too_small",
+            f"batch_size {training.batch_size} leaves a batch of one of {num_examples} train "
+            "examples; batch norm needs at least two in each",
+            hint="raise batch_size to 4 or more",
+        )
+    if training.micro_batch_size is not None:
+        raise BadInput(
+            "micro_batches_with_batch_norm",
+            f"micro_batch_size is {training.micro_batch_size}, and the model has batch norm, whose "
+            "statistics would then be a micro-batch's",
+            hint="leave micro_batch_size out, or use an architecture without batch norm",
+        )
+
+
+def _check_micro_batches(plan: Plan) -> None:
+    relating = [loss.loss for loss in plan.objective if loss.relates_examples]
+    if plan.training.micro_batch_size is not None and relating:
+        raise BadInput(
+            "micro_batches_with_relations",
+            f"micro_batch_size is {plan.training.micro_batch_size}, and {relating[0]!r} relates "
+            "the examples of a batch, of which it would then see only some",
+            hint="leave micro_batch_size out, or leave such losses out",
+        )
