@@ -4,7 +4,8 @@ SERVICE := .venv/.service-installed
 TOOLS := .venv/.tools-installed
 FASHION := .venv/fashion-mnist
 
-.PHONY: help install demo up test check bench-api bench-digits
+.PHONY: help install demo up test check bench bench-api bench-digits bench-images bench-losses \
+	bench-missing-class bench-knowledge-rows
 .DEFAULT_GOAL := help
 
 help:  ## say what each target does
@@ -26,6 +27,20 @@ check: $(TOOLS)  ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: bench-images bench-knowledge-rows bench-missing-class bench-digits bench-api  ## every figure that has a bar
+
+bench-images: $(TOOLS) $(FASHION)  ## is distilling from knowledge faster than running the teacher along?
+	$(BIN)/python -m benchmarks.image_distillation
+
+bench-knowledge-rows: $(TOOLS)  ## how fast is knowledge read, and how small is it?
+	$(BIN)/python -m benchmarks.knowledge_rows
+
+bench-missing-class: $(TOOLS)  ## does a student know a digit that it has never seen?
+	$(BIN)/python -m benchmarks.missing_class
+
+bench-losses: $(TOOLS)  ## which losses help? all of them on ten seeds of digits; half an hour
+	$(BIN)/python -m benchmarks.losses
 
 bench-api: $(TOOLS)  ## how fast is the API process ready, and how large is it?
 	$(BIN)/python -m benchmarks.api_process

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from app.contracts.model import AnyArchitecture
-from worker.distillation.predictor import Predictor
 from worker.distillation.dataset import InputDescription
+from worker.distillation.predictor import Predictor
 
 
 class ModelConfig(BaseModel):

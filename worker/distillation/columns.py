@@ -9,7 +9,7 @@ from worker.distillation.errors import BadInput
 
 MAX_CATEGORIES = 1000
 MAX_WORD_LENGTH = 200
-_LARGEST = float(np.finfo(np.float32).max)
+LARGEST = float(np.finfo(np.float32).max)
 _SHOWN_LENGTH = 40
 
 
@@ -42,7 +42,7 @@ class ColumnSurvey:
             self.num_words += 1
             self.first_word = self.first_word or Cell(line, text)
             check_word(line, self.name, text)
-        elif abs(number) <= _LARGEST:
+        elif abs(number) <= LARGEST:
             self.num_numbers += 1
         else:  # NaN too, which compares with nothing
             self.first_infinite = self.first_infinite or Cell(line, text)

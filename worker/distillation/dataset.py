@@ -3,9 +3,11 @@
 Shapes: N = examples, C = channels, H, W = height and width in pixels, F = features of a table.
 """
 
+import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -17,6 +19,9 @@ from app.contracts.dataset import Task
 
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
+
+DIGESTED_AT_ONCE = 4096
+"""Examples, so that data larger than memory is never in it whole."""
 
 Tell = Callable[[int, int], None]
 """Called now and then while data is read with (done, total); may raise ``Stopped``."""
@@ -57,8 +62,8 @@ class RawData:
     inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     """Images: uint8 (N, C, H, W). Tables: float32 (N, F), finite. May be memory-mapped."""
     labels: npt.NDArray[np.int64] | npt.NDArray[np.float32]
-    """Classification: int64 (N,), indices into ``output_names``. Else float32 (N, C): multi-label 0,
-    1, or NaN where nobody knows; regression numbers in the data's units."""
+    """Classification: int64 (N,), indices into ``output_names``. Else float32 (N, C): multi-label
+    0, 1, or NaN where nobody knows; regression numbers in the data's units."""
     output_names: list[str]
     test: npt.NDArray[np.bool_] | None = None
     """(N,), true where the data itself says that an example is for testing."""
@@ -93,6 +98,24 @@ class Dataset:
     @property
     def num_outputs(self) -> int:
         return len(self.description.output_names)
+
+    @cached_property
+    def digest(self) -> str:
+        """The sha256 of all that the data is: inputs, labels, parts, and what they are called."""
+        total = hashlib.sha256(self.description.model_dump_json().encode())
+        for array in (self.inputs, self.labels, *(self.ids[part] for part in PARTS)):
+            total.update(f"{array.dtype.str} {array.shape}".encode())
+            for start in range(0, len(array), DIGESTED_AT_ONCE):
+                total.update(np.ascontiguousarray(array[start : start + DIGESTED_AT_ONCE]).data)
+        return total.hexdigest()
+
+    def transfer_ids(self, omit_classes: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Return the train ids, ascending, without those of some classes."""
+        train = self.ids["train"]
+        if not omit_classes:
+            return train
+        omitted = [self.description.output_names.index(name) for name in omit_classes]
+        return train[~np.isin(self.labels[train], omitted)]
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -25,7 +25,8 @@ class Feed:
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
         self.device = device
-        self.labels = torch.tensor(dataset.labels, device=device)
+        self.labels = torch.tensor(_labels(dataset), device=device)
+        """Of all examples, by id; as losses take them: see ``Batch``."""
         self._mapped = dataset.inputs
         self._resident: Tensor | None = None
         if dataset.inputs.nbytes <= MOST_RESIDENT_BYTES:
@@ -54,3 +55,13 @@ class Feed:
         if self.device.type == "cuda":
             rows = rows.pin_memory()
         return rows.to(self.device, non_blocking=True)
+
+
+def _labels(dataset: Dataset) -> npt.NDArray[np.int64] | npt.NDArray[np.float32]:
+    description = dataset.description
+    if description.task != "regression":
+        return dataset.labels
+    mean = np.array(description.output_mean, np.float32)
+    std = np.array(description.output_std, np.float32)
+    standardised: npt.NDArray[np.float32] = ((dataset.labels - mean) / std).astype(np.float32)
+    return standardised

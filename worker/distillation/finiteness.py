@@ -72,6 +72,14 @@ class FinitenessWatch:
                 f"a weight of the {self._role} is no longer finite after epoch {epoch + 1}"
             )
 
+    def check_validation(self, values: dict[str, float], epoch: int) -> None:
+        """Raise NonFinite where what was measured after an epoch is NaN or infinite."""
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise NonFinite(
+                    f"the {self._role}'s {name} on validation is {value} after epoch {epoch + 1}"
+                )
+
     def _message(self, name: str, value: float, seen: _Seen) -> str:
         ids = seen.ids_B.tolist()
         shown = ", ".join(map(str, ids[:MOST_EXAMPLES_SHOWN]))

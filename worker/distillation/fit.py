@@ -1,11 +1,18 @@
 """Check that what a spec asks for can be done with the kind of data it names."""
 
+import difflib
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from app.contracts.job import JobSpec
-from app.contracts.model import AnyArchitecture, TrainedTeacher
+from app.contracts.model import AnyArchitecture, MutualTeacher, TrainedTeacher
+from app.contracts.response_losses import Labels
 from app.contracts.training import ShiftCrop, Training
+from worker.distillation.dataset import RawData
 from worker.distillation.errors import BadInput
+from worker.distillation.objective import check_loss
 
 SMALLEST_SIDE = 4
 _FOR_TABLES = ("mlp",)
@@ -43,6 +50,69 @@ def check_fit(spec: JobSpec, shape: list[int]) -> None:
             _check_shifts(place, training, min(shape[1:]))
 
 
+def check_task(spec: JobSpec, data: RawData) -> None:
+    """Refuse what the spec asks of another kind of task than the data's.
+
+    Raises BadInput naming the part of the spec.
+    """
+    for number, loss in enumerate(spec.objective):
+        check_loss(loss, data.task, len(data.output_names))
+        if data.task == "regression" and isinstance(loss, Labels) and loss.label_smoothing:
+            raise BadInput(
+                "smoothing_needs_classes",
+                f"`objective.{number}.label_smoothing` is {loss.label_smoothing:g}; the data is "
+                "for regression, whose targets are no classes",
+                "Leave it out, or use a huber distance.",
+            )
+    _check_transfer(spec, data)
+
+
+def check_targets(data: RawData, train: npt.NDArray[np.int64]) -> None:
+    """Refuse targets that do not vary, and labels that are all yes or all no, in the train part.
+
+    Raises BadInput naming the column.
+    """
+    for name, values in zip(data.output_names, data.labels[train].T, strict=True):
+        known = values[~np.isnan(values)]
+        if len(known) == 0 or known.min() == known.max():
+            given = f"is {known[0]:g} in every" if len(known) else "is not known in any"
+            raise BadInput(
+                "target_does_not_vary",
+                f'"{name}" {given} train example; there is nothing to learn',
+                "Leave it out of `targets`, or add examples that differ.",
+            )
+
+
+def _check_transfer(spec: JobSpec, data: RawData) -> None:
+    omitted, names = spec.transfer.omit_classes, data.output_names
+    if omitted and data.task != "classification":
+        raise BadInput(
+            "no_classes_to_omit",
+            f"`transfer.omit_classes` is given, and the data is for {data.task}",
+            "Leave it out.",
+        )
+    for name in omitted:
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, n=3, cutoff=0.0)
+            raise BadInput(
+                "unknown_class",
+                f'`transfer.omit_classes` names "{name}", which is no class of the data',
+                f"The nearest are {', '.join(nearest)}.",
+            )
+    if len(names) - len(set(omitted)) < 2:  # noqa: PLR2004 (what telling apart needs)
+        raise BadInput(
+            "too_few_classes",
+            f"`transfer.omit_classes` leaves {len(names) - len(set(omitted))} of {len(names)} "
+            "classes; at least 2 are expected",
+        )
+    if spec.transfer.repair and not (omitted and spec.dataset.split.validation):
+        raise BadInput(
+            "nothing_to_repair",
+            "`transfer.repair` needs `transfer.omit_classes`, and a validation part to count on",
+            "Name the classes, and set `dataset.split.validation` above 0.",
+        )
+
+
 def _check_shifts(place: str, training: Training, side: int) -> None:
     for number, augmentation in enumerate(training.augmentation):
         if isinstance(augmentation, ShiftCrop) and augmentation.pixels >= side:
@@ -55,12 +125,16 @@ def _check_shifts(place: str, training: Training, side: int) -> None:
 
 
 def _architectures(spec: JobSpec) -> Iterator[tuple[str, AnyArchitecture]]:
-    if isinstance(spec.teacher, TrainedTeacher):
+    if isinstance(spec.teacher, TrainedTeacher | MutualTeacher):
         yield "teacher.architecture", spec.teacher.architecture
+    for number, assistant in enumerate(spec.assistants):
+        yield f"assistants.{number}.architecture", assistant.architecture
     yield "student.architecture", spec.student.architecture
 
 
 def _trainings(spec: JobSpec) -> Iterator[tuple[str, Training]]:
     if isinstance(spec.teacher, TrainedTeacher):
         yield "teacher.training", spec.teacher.training
+    for number, assistant in enumerate(spec.assistants):
+        yield f"assistants.{number}.training", assistant.training
     yield "training", spec.training

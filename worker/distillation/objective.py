@@ -20,7 +20,6 @@ from worker.distillation.errors import BadInput
 from worker.distillation.loss import Loss, Setting
 from worker.distillation.signals import Batch, Signals
 
-
 _REASONS: dict[Task, str] = {
     "regression": ": predictions are numbers, not a distribution over classes",
     "multi_label": ": its labels are not exclusive, so their logits are no one distribution",

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from app.contracts.model import AnyArchitecture, ModelInitialization, Student
 from worker.distillation.build import build, load_model, read_config
-from worker.distillation.predictor import Predictor
 from worker.distillation.dataset import InputDescription
 from worker.distillation.errors import BadInput
+from worker.distillation.predictor import Predictor
 from worker.distillation.workspace import Workspace
 
 
@@ -28,7 +28,8 @@ def registered_folder(identifier: str, workspace: Workspace, data: InputDescript
         ("kind of input", description.kind, data.kind),
         ("input shape", description.shape, data.shape),
         ("columns", description.columns, data.columns),
-        ("class names", description.output_names, data.output_names),
+        ("task", description.task, data.task),
+        ("output names", description.output_names, data.output_names),
     ):
         if given != expected:
             raise BadInput(

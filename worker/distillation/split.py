@@ -1,4 +1,4 @@
-"""Divide examples into train, validation and test, evenly over the classes, by a seed.
+"""Divide examples into train, validation and test by a seed; classes evenly.
 
 Shapes: N = examples.
 """
@@ -18,7 +18,7 @@ Ids = npt.NDArray[np.int64]
 
 def divide(
     labels: npt.NDArray[np.int64],
-    class_names: Sequence[str],
+    output_names: Sequence[str],
     split: Split,
     test: npt.NDArray[np.bool_] | None,
 ) -> dict[Part, Ids]:
@@ -28,17 +28,44 @@ def divide(
     then a share of the rest. A part has its share of all examples, rounded up. Raises BadInput
     naming a class with too few examples.
     """
+    _check_classes(labels if test is None else labels[~test], output_names, _num_parts(split, test))
+    return _divided(labels, split, test)
+
+
+def divide_at_random(
+    num_examples: int, split: Split, test: npt.NDArray[np.bool_] | None
+) -> dict[Part, Ids]:
+    """Return the ids of each part, ascending, of examples that are not of one class each.
+
+    ``test`` and the sizes of the parts are as in ``divide``. Raises BadInput where there are too
+    few examples.
+    """
+    num_left = num_examples if test is None else int((~test).sum())
+    if num_left < _num_parts(split, test):
+        raise BadInput(
+            "too_few_examples",
+            f"{num_left} examples cannot be divided into {_num_parts(split, test)} parts",
+            "Add examples, or set `split.validation` to 0.",
+        )
+    return _divided(np.zeros(num_examples, np.int64), split, test)
+
+
+def _num_parts(split: Split, test: npt.NDArray[np.bool_] | None) -> int:
+    return 1 + (split.validation > 0) + (test is None)
+
+
+def _divided(
+    labels: npt.NDArray[np.int64], split: Split, test: npt.NDArray[np.bool_] | None
+) -> dict[Part, Ids]:
     everything = np.arange(len(labels))
-    num_parts = 1 + (split.validation > 0) + (test is None)
     generator = np.random.default_rng(split.seed)
     if test is None:
-        _check_classes(labels, class_names, num_parts)
-        held_out = _drawn(labels, everything, split.test, num_parts - 1, generator)
+        num_left = _num_parts(split, test) - 1
+        held_out = _drawn(labels, everything, split.test, num_left, generator)
         rest = np.setdiff1d(everything, held_out)
         share = split.validation * len(everything) / len(rest)
     else:
         held_out, rest = everything[test], everything[~test]
-        _check_classes(labels[rest], class_names, num_parts)
         share = split.validation
     validation = _drawn(labels, rest, share, 1, generator)
     return {"train": np.setdiff1d(rest, validation), "validation": validation, "test": held_out}

@@ -1,11 +1,16 @@
 """One sentence for people on what each stage left."""
 
+from pathlib import Path
+
 from app.contracts.job import Phase
+from app.contracts.knowledge import KnowledgeManifest
 from app.contracts.message import Manifest
 from app.contracts.report import Report
 from worker.distillation.dataset import PARTS, Dataset
 from worker.distillation.history import History
-from worker.distillation.knowledge import KnowledgeRecord
+from worker.distillation.knowledge import is_reused
+from worker.distillation.knowledge_store import MANIFEST_FILE
+from worker.distillation.teachers import member_folders
 from worker.distillation.workspace import Workspace
 
 TRAININGS = {
@@ -13,15 +18,18 @@ TRAININGS = {
     Phase.TRAINING_BASELINE: "baseline",
     Phase.TRAINING_STUDENT: "student",
 }
+_OUTPUTS = {"classification": "classes", "multi_label": "labels", "regression": "targets"}
 
 
 def summary(phase: Phase, workspace: Workspace) -> str:
     """Read a finished stage's output and say what came out."""
     if phase in TRAININGS:
         role = TRAININGS[phase]
-        return _of_training(role, History.load(workspace.stage(role)))
+        folders = member_folders(workspace.stage(role))
+        return "; ".join(_of_training(_named(role, each), History.load(each)) for each in folders)
     return {
         Phase.PREPARING: _of_data,
+        Phase.TRAINING_ASSISTANTS: _of_assistants,
         Phase.COLLECTING_KNOWLEDGE: _of_knowledge,
         Phase.EVALUATING: _of_report,
         Phase.EXPORTING: _of_outputs,
@@ -37,22 +45,37 @@ def _of_training(role: str, history: History) -> str:
     if kept is None:
         return f"{role}: a registered model"
     epochs = f"{len(history.epochs)} epochs" if len(history.epochs) > 1 else "1 epoch"
-    if kept.validation_accuracy is None:
+    if not kept.validation:
         return f"{role}: training loss {kept.loss:.4g} after {epochs}"
-    return f"{role}: {kept.validation_accuracy:.1%} on validation after {epochs}".replace("%", " %")
+    if "accuracy" in kept.validation:
+        return f"{role}: {kept.validation['accuracy'] * 100:.1f} % on validation after {epochs}"
+    return f"{role}: error {kept.validation['rmse']:.3f} sd on validation after {epochs}"
+
+
+def _named(role: str, folder: Path) -> str:
+    return role if folder.name == role else f"{role} {folder.name}"
+
+
+def _of_assistants(workspace: Workspace) -> str:
+    folders = sorted(workspace.stage("assistants").iterdir(), key=lambda path: int(path.name))
+    return "; ".join(_of_training(f"assistant {each.name}", History.load(each)) for each in folders)
 
 
 def _of_data(workspace: Workspace) -> str:
     dataset = Dataset.load(workspace.stage("prepared"))
     parts = ", ".join(f"{len(dataset.ids[part])} {part}" for part in PARTS)
-    return f"data: {parts} examples of {dataset.num_outputs} classes"
+    return f"data: {parts} examples of {dataset.num_outputs} {_OUTPUTS[dataset.description.task]}"
 
 
 def _of_knowledge(workspace: Workspace) -> str:
-    path = workspace.stage("knowledge") / "knowledge.json"
-    record = KnowledgeRecord.model_validate_json(path.read_text())
-    views = f"{record.views} views" if record.views > 1 else "1 view"
-    return f"knowledge: {views} of {record.num_examples} examples, {record.bytes:,} bytes"
+    folder = workspace.stage("knowledge")
+    manifest = KnowledgeManifest.model_validate_json((folder / MANIFEST_FILE).read_text())
+    views = f"{manifest.views} views" if manifest.views > 1 else "1 view"
+    how = "collected earlier, the teacher was not run" if is_reused(folder) else "collected"
+    return (
+        f"knowledge: {views} of {manifest.num_train} examples and {manifest.num_held_out} held "
+        f"out, {manifest.bytes:,} bytes, {how}"
+    )
 
 
 def _of_report(workspace: Workspace) -> str:

@@ -196,12 +196,14 @@ class Trainer:
         state, num_examples = self.state, len(self.ids_M)
         means_K = (torch.stack(self._sums).sum(dim=0) / num_examples).tolist()
         state.model.eval()
+        validation = validate(state.model, self.dataset, self.feed, self.plan.training.precision)
+        self.watch.check_validation(validation, epoch)
         record = EpochRecord(
             epoch=epoch + 1,
             lr=state.optimizer.param_groups[0]["lr"],
             loss=float(self._weighted) / num_examples,
             losses=dict(zip(state.objective.names, means_K, strict=True)),
-            validation=validate(state.model, self.dataset, self.feed, self.plan.training.precision),
+            validation=validation,
         )
         state.history.epochs.append(record)
         if record.is_better_than(state.history.kept):

@@ -25,6 +25,15 @@ def read(settings: Builtin, path: Path | None, scratch: Path, tell: Tell) -> Raw
             labels=digits.target.astype(np.int64),
             output_names=[str(name) for name in digits.target_names],
         )
+    if settings.name == "diabetes":
+        table = datasets.load_diabetes(scaled=False)
+        return RawData(
+            inputs=table.data.astype(np.float32),
+            labels=table.target.astype(np.float32)[:, None],
+            output_names=["progression"],
+            columns=[Column(name=str(name)) for name in table.feature_names],
+            task="regression",
+        )
     loaders = {"breast_cancer": datasets.load_breast_cancer, "wine": datasets.load_wine}
     table = loaders[settings.name]()
     return RawData(

@@ -1,4 +1,4 @@
-"""A table for classification in CSV: one example a row, one column its class."""
+"""A table in CSV: one example a row, one or more columns to learn to predict."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from app.contracts.dataset import Csv
-from worker.distillation.columns import ColumnSurvey, check_word, shown
-from worker.distillation.dataset import Column, RawData, Tell, class_order, inputs_file
+from worker.distillation.columns import ColumnSurvey, shown
+from worker.distillation.dataset import Column, RawData, Tell, inputs_file
 from worker.distillation.errors import BadInput
 from worker.distillation.rows import Table
+from worker.distillation.targets import Answers, Labels, Place, answers
 
-MAX_VALUES = 2**28  # of all inputs together: 1 GiB in float32
-MAX_CLASSES = 1000
+MAX_VALUES = 2**28  # of all inputs and targets together: 1 GiB in float32
 ROWS_AT_ONCE = 1024
 _DELIMITERS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
@@ -26,7 +26,8 @@ class Layout:
     """Which cells of a row are what; positions count from 0."""
 
     header: list[str]
-    label: int
+    answers: list[int]
+    """Of the label, or of each target."""
     features: list[int]
 
 
@@ -36,7 +37,7 @@ class Findings:
 
     columns: Mapping[int, Column]
     """By the position of the cell."""
-    output_names: list[str]
+    answers: Answers
     num_rows: int
 
 
@@ -48,35 +49,50 @@ def read(settings: Csv, path: Path, scratch: Path, tell: Tell) -> RawData:
     """
     table = Table(path, settings.delimiter)
     layout = _layout(settings, table.header())
-    findings = _survey(table, layout, lambda done, total: tell(done, 2 * total))
+    findings = _survey(settings, table, layout, lambda done, total: tell(done, 2 * total))
     inputs, labels = _values(
         table, layout, findings, scratch, lambda done, total: tell(total + done, 2 * total)
     )
-    return RawData(inputs, labels, findings.output_names, columns=[*findings.columns.values()])
+    return RawData(
+        inputs,
+        labels,
+        findings.answers.output_names(),
+        columns=[*findings.columns.values()],
+        task=settings.task,
+    )
 
 
 def _layout(settings: Csv, header: list[str]) -> Layout:
-    label = _position(header, settings.label, "label", settings.delimiter)
-    if settings.features is None:
-        features = [position for position in range(len(header)) if position != label]
+    if settings.task == "classification":
+        wanted = [_position(header, settings.label, "label", settings.delimiter)]
     else:
-        features = [
-            _position(header, name, f"features.{number}", settings.delimiter)
-            for number, name in enumerate(settings.features)
-        ]
-    if label in features:
-        raise BadInput(
-            "label_among_features",
-            f'"{settings.label}" is both the label and one of the features',
-            "A model that reads the answer learns nothing; remove it from `features`.",
-        )
-    if len(set(features)) < len(features):
-        raise BadInput("duplicate_column", "`features` names a column twice")
+        wanted = _positions(header, settings.targets, "targets", settings.delimiter)
+    if settings.features is None:
+        features = [position for position in range(len(header)) if position not in wanted]
+    else:
+        features = _positions(header, settings.features, "features", settings.delimiter)
+    kind = "label" if settings.task == "classification" else "target"
+    for position in features:
+        if position in wanted:
+            raise BadInput(
+                f"{kind}_among_features",
+                f"{shown(header[position])} is both a {kind} and one of the features",
+                "A model that reads the answer learns nothing; remove it from `features`.",
+            )
     if not features:
-        raise BadInput(
-            "no_features", f'The table has no column besides the label "{settings.label}"'
-        )
-    return Layout(header, label, features)
+        named = ", ".join(shown(header[position]) for position in wanted)
+        raise BadInput("no_features", f"The table has no column besides the {kind} {named}")
+    return Layout(header, wanted, features)
+
+
+def _positions(header: list[str], names: Sequence[str], setting: str, delimiter: str) -> list[int]:
+    positions: list[int] = []
+    for number, name in enumerate(names):
+        position = _position(header, name, f"{setting}.{number}", delimiter)
+        if position in positions:
+            raise BadInput("duplicate_column", f"`{setting}` names {shown(name)} twice")
+        positions.append(position)
+    return positions
 
 
 def _position(header: list[str], name: str, setting: str, delimiter: str) -> int:
@@ -94,51 +110,39 @@ def _position(header: list[str], name: str, setting: str, delimiter: str) -> int
     )
 
 
-def _survey(table: Table, layout: Layout, tell: Tell) -> Findings:
+def _survey(settings: Csv, table: Table, layout: Layout, tell: Tell) -> Findings:
     surveys = {position: ColumnSurvey(layout.header[position]) for position in layout.features}
-    output_names: set[str] = set()
+    expected = answers(
+        settings.task, [Place(layout.header[position], position) for position in layout.answers]
+    )
+    num_values = len(surveys) + len(settings.targets)
     num_rows = 0
     for line, cells in table.rows(len(layout.header), tell):
         num_rows += 1
-        _check_size(line, num_rows * len(surveys))
-        _check_label(line, layout.header[layout.label], cells[layout.label], output_names)
-        output_names.add(cells[layout.label])
+        _check_size(line, num_rows * num_values)
+        expected.see(line, cells)
         for position, survey in surveys.items():
             survey.see(line, cells[position])
     if num_rows == 0:
         raise BadInput("empty_file", "The file has a header and no rows; it needs one an example.")
     columns = {position: survey.column() for position, survey in surveys.items()}
-    return Findings(columns, class_order(output_names), num_rows)
+    return Findings(columns, expected, num_rows)
 
 
 def _check_size(line: int, num_values: int) -> None:
     if num_values > MAX_VALUES:
         raise BadInput(
             "too_large",
-            f"line {line}: more than {MAX_VALUES:,} values of all rows and inputs together",
+            f"line {line}: more than {MAX_VALUES:,} values of all rows, inputs and targets "
+            "together",
             "Use fewer rows, or fewer columns by `features`.",
-        )
-
-
-def _check_label(line: int, column: str, text: str, seen: set[str]) -> None:
-    if not text:
-        raise BadInput(
-            "empty_cell", f'line {line}, column "{column}": the cell is empty where a class is due'
-        )
-    check_word(line, column, text)
-    if text not in seen and len(seen) == MAX_CLASSES:
-        raise BadInput(
-            "too_many_classes",
-            f'line {line}, column "{column}": {shown(text)} is one class too many; a table may '
-            f"have {MAX_CLASSES:,}",
-            "Is this the column that names the class? A column of amounts cannot be classified.",
         )
 
 
 def _values(
     table: Table, layout: Layout, findings: Findings, scratch: Path, tell: Tell
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-    """Return the inputs (N, F), memory-mapped, and the labels (N,)."""
+) -> tuple[npt.NDArray[np.float32], Labels]:
+    """Return the inputs (N, F), memory-mapped, and the labels, as in ``RawData``."""
     widths = [len(column.categories or [None]) for column in findings.columns.values()]
     _check_size(1, findings.num_rows * sum(widths))
     offsets = dict(zip(findings.columns, np.cumsum([0, *widths[:-1]]).tolist(), strict=True))
@@ -147,22 +151,20 @@ def _values(
         for position, column in findings.columns.items()
         if column.categories
     }
-    classes = {name: number for number, name in enumerate(findings.output_names)}
-
     inputs = np.lib.format.open_memmap(
         inputs_file(scratch), "w+", np.float32, (findings.num_rows, sum(widths))
     )
-    labels = np.empty(findings.num_rows, np.int64)
+    labels: list[Labels] = []
     rows = table.rows(len(layout.header), tell)
     start = 0
-    while some := list(islice(rows, ROWS_AT_ONCE)):
+    while some := [cells for _, cells in islice(rows, ROWS_AT_ONCE)]:
         stop = start + len(some)
-        labels[start:stop] = [classes[cells[layout.label]] for _, cells in some]
+        labels.append(findings.answers.read(some))
         for position, offset in offsets.items():
-            texts = [cells[position] for _, cells in some]
+            texts = [cells[position] for cells in some]
             _fill(inputs[start:stop], offset, texts, places.get(position))
         start = stop
-    return inputs, labels
+    return inputs, np.concatenate(labels)  # type: ignore[return-value]  # all of one type
 
 
 def _fill(

@@ -44,7 +44,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResidualNetwork(nn.Module):
-    """`stem`, three stages `stages.0` to `stages.2`, `pool`, the mean over the image, then `classifier`."""
+    """`stem`, stages `stages.0` to `stages.2`, `pool` (the mean over the image), `classifier`."""
 
     def __init__(
         self, channels_in: int, widths: tuple[int, ...], blocks_a_stage: int, num_classes: int

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from app.contracts.dataset import Builtin
 from app.contracts.job import JobSpec, Phase, Progress
 from worker.distillation.dataset import Dataset, InputDescription, Part, RawData, Tell
-from worker.distillation.fit import check_fit
+from worker.distillation.fit import check_fit, check_targets, check_task
 from worker.distillation.reporting import Reporter
-from worker.distillation.split import divide
+from worker.distillation.schemes import check_scheme
+from worker.distillation.split import divide, divide_at_random
 from worker.distillation.workspace import Workspace
 
 BLOCK_BYTES = 64 * 2**20
@@ -27,12 +28,23 @@ MUCH_LARGER = 20
 
 def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     """Write the folder `prepared`. Raises BadInput where the data or the spec cannot work."""
+    check_scheme(spec)
     with workspace.writing("prepared") as folder:
         data = _read(spec, workspace, folder, _percent_told(reporter))
         check_fit(spec, list(data.inputs.shape[1:]))
-        ids = divide(data.labels, data.output_names, spec.dataset.split, data.test)
+        check_task(spec, data)
+        ids = _divided(spec, data)
         _warn_of_small_parts(data, ids, reporter)
         Dataset(data.inputs, data.labels, ids, _description(data, ids["train"])).save(folder)
+
+
+def _divided(spec: JobSpec, data: RawData) -> dict[Part, npt.NDArray[np.int64]]:
+    split = spec.dataset.split
+    if data.task == "classification":
+        return divide(data.labels.astype(np.int64), data.output_names, split, data.test)
+    ids = divide_at_random(len(data.labels), split, data.test)
+    check_targets(data, ids["train"])
+    return ids
 
 
 def _percent_told(reporter: Reporter) -> Tell:
@@ -77,7 +89,9 @@ def _warn_of_small_parts(
             f"The validation part, which chooses the best epoch, has only {num_validation} "
             "examples."
         )
-    counts = np.bincount(data.labels[ids["train"]])
+    if data.task != "classification":
+        return
+    counts = np.bincount(data.labels[ids["train"]].astype(np.int64))
     rarest, commonest = int(counts.argmin()), int(counts.argmax())
     if counts[commonest] > MUCH_LARGER * counts[rarest]:
         reporter.warn(
@@ -95,9 +109,22 @@ def _description(data: RawData, train: npt.NDArray[np.int64]) -> InputDescriptio
         shape=shape,
         mean=mean.tolist(),
         std=std.tolist(),
+        task=data.task,
         output_names=data.output_names,
         columns=data.columns,
+        **_target_scale(data, train),
     )
+
+
+def _target_scale(data: RawData, train: npt.NDArray[np.int64]) -> dict[str, list[float]]:
+    """Return mean and deviation of regression's targets on the train part."""
+    if data.task != "regression":
+        return {}
+    targets = data.labels[train].astype(np.float64)
+    return {
+        "output_mean": targets.mean(axis=0).tolist(),
+        "output_std": targets.std(axis=0).tolist(),
+    }
 
 
 def _mean_and_std(

@@ -22,7 +22,7 @@ from worker.distillation.last_good import keeping_last_good
 from worker.distillation.objective import needs
 from worker.distillation.predictor import Predictor
 from worker.distillation.registered import initial_student
-from worker.distillation.repair import raise_biases, repaired_biases
+from worker.distillation.repair import repair
 from worker.distillation.reporting import Reporter
 from worker.distillation.teachers import last_teacher_folder, load_teacher_folder
 from worker.distillation.teaching import LiveTeaching, RecordedTeaching, Teaching
@@ -157,8 +157,7 @@ def _repair(
     names = dataset.description.output_names
     missing = [names.index(name) for name in spec.transfer.omit_classes]
     expected_C = teacher_NC.double().softmax(dim=1).mean(dim=0)
-    raises = repaired_biases(_answers(model, dataset), expected_C, missing)
-    done = raise_biases(model, raises, names)
+    done = repair(model, _answers(model, dataset), expected_C, missing, names)
     (folder / REPAIR_FILE).write_text(done.model_dump_json(indent=2))
 
 

@@ -1,4 +1,4 @@
-"""A recorded teacher is the live teacher, bit for bit, on the very views the student sees."""
+"""Recorded signals are the live teacher's, bit for bit, on the very views the student sees."""
 
 from pathlib import Path
 
@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from app.contracts.feature_losses import Hints
+from app.contracts.job import Phase
+from app.contracts.knowledge import KnowledgeManifest, KnowledgeSettings
+from app.contracts.loss import LayerPair
 from app.contracts.model import AnyArchitecture, Convnet, Mlp
+from app.contracts.objective import AnyLoss
 from app.contracts.response_losses import SoftTargets
+from app.contracts.training import Training
 from tests.unit.worker.distillation.specs import Heard
 from tests.unit.worker.distillation.toys import (
     briefly,
@@ -19,90 +25,246 @@ from tests.unit.worker.distillation.toys import (
 )
 from worker.distillation.build import load_model, save_model
 from worker.distillation.dataset import Dataset
-from worker.distillation.feed import Feed
+from worker.distillation.errors import BadInput, Stopped
 from worker.distillation.knowledge import (
-    LiveTeaching,
-    RecordedTeaching,
-    Teaching,
-    collect_view,
+    Collection,
+    TeacherIdentity,
+    collect,
+    differences,
+    held_out_ids,
+    is_reused,
     planned,
-    rows_by_id,
+    take_over,
 )
-from worker.distillation.training import Plan, train
+from worker.distillation.knowledge_store import StoredKnowledge
+from worker.distillation.signals import Signals
+from worker.distillation.teaching import LiveTeaching, RecordedTeaching, Teaching
+from worker.distillation.trainer import Plan
+from worker.distillation.training import train
 
 CPU = torch.device("cpu")
 VIEWED = briefly(augmentation=[{"name": "flip"}, {"name": "shift_crop", "pixels": 1}], seed=4)
+EXACTLY = KnowledgeSettings(storage="float32")
+SOMEONE = TeacherIdentity("weights", "architecture", "preprocessing")
+EVERY_PART = ("teacher", "architecture", "preprocessing", "dataset", "views", "storage")
 
 
-def recorded(folder: Path, teacher: LiveTeaching, data: Dataset, views: int) -> RecordedTeaching:
-    rows = rows_by_id(data, CPU)
-    logits_VNC = np.zeros((views, len(data.ids["train"]), data.num_outputs), np.float32)
-    for view in range(views):
-        for ids_B, logits_BC in collect_view(view, teacher, VIEWED, data, Feed(data, CPU)):
-            logits_VNC[view, rows[ids_B].numpy()] = logits_BC.numpy()
-    np.save(folder / "logits.npy", logits_VNC, allow_pickle=False)
+def planned_for(
+    teaching: LiveTeaching,
+    data: Dataset,
+    training: Training = VIEWED,
+    settings: KnowledgeSettings = EXACTLY,
+) -> KnowledgeManifest:
+    shapes = teaching.shapes(torch.zeros(2, *data.description.shape))
+    return planned(settings, training, data, SOMEONE, shapes)
+
+
+def collected(
+    folder: Path,
+    teaching: LiveTeaching,
+    data: Dataset,
+    training: Training = VIEWED,
+    settings: KnowledgeSettings = EXACTLY,
+) -> RecordedTeaching:
+    folder.mkdir(exist_ok=True)
+    manifest = planned_for(teaching, data, training, settings)
+    collect(Collection(manifest, training, data, CPU), teaching, folder, Heard().reporter)
     return RecordedTeaching(folder, data, CPU)
 
 
 @pytest.mark.parametrize("architecture", [Mlp(hidden_sizes=[40]), Convnet(channels=[8, 8])])
-def test_learning_from_the_record_is_learning_from_the_teacher(
-    tmp_path: Path, architecture: AnyArchitecture
+@pytest.mark.parametrize("micro_batch_size", [None, 3])
+def test_learning_from_the_record_is_learning_from_the_teacher_bit_for_bit(
+    tmp_path: Path, architecture: AnyArchitecture, micro_batch_size: int | None
 ) -> None:
     data = toy_images(num_train=37)
+    training = VIEWED.model_copy(update={"micro_batch_size": micro_batch_size})
     save_model(toy_model(architecture, seed=9), tmp_path, architecture, images_of([1, 5, 5]))
     live = LiveTeaching(load_model(tmp_path), "float32")
     students = []
-    sources: list[Teaching] = [live, recorded(tmp_path, live, data, views=3)]
+    sources: list[Teaching] = [live, collected(tmp_path / "record", live, data, training)]
     for teaching in sources:
         student = toy_model()
-        train(
-            student, data, Plan("student", VIEWED, [SoftTargets()], CPU), Heard().reporter, teaching
-        )
+        plan = Plan("student", Phase.TRAINING_STUDENT, training, [SoftTargets()], CPU)
+        train(student, data, plan, Heard().reporter, teaching)
+        students.append(weights_of(student))
+
+    assert equal(*students)
+
+
+def test_recorded_features_are_the_teacher_s_bit_for_bit(tmp_path: Path) -> None:
+    data, teacher = toy_images(), toy_model(Convnet(channels=[4, 8]), seed=9)
+    live = LiveTeaching(teacher, "float32", ("stages.0", "pool"))
+    objective: list[AnyLoss] = [
+        Hints(layers=[LayerPair(student="hidden.0", teacher="pool")]),
+        Hints(layers=[LayerPair(student="hidden.0", teacher="stages.0")]),
+    ]
+    students = []
+    sources: list[Teaching] = [live, collected(tmp_path, live, data)]
+    for teaching in sources:
+        student = toy_model()
+        plan = Plan("student", Phase.TRAINING_STUDENT, VIEWED, objective, CPU)
+        train(student, data, plan, Heard().reporter, teaching)
         students.append(weights_of(student))
 
     assert equal(*students)
 
 
 def test_each_view_is_of_its_epoch_and_each_row_of_its_example(tmp_path: Path) -> None:
-    data = toy_images()
-    record = recorded(tmp_path, LiveTeaching(toy_model(seed=9), "float32"), data, views=2)
+    data, live = toy_images(), LiveTeaching(toy_model(seed=9), "float32")
+    record = collected(tmp_path, live, data)
     ids = torch.tensor([20, 3, 11])
 
-    first, second = (record.signals(torch.empty(0), ids, epoch).logits_BC for epoch in (0, 1))
-    stored = np.load(tmp_path / "logits.npy")
+    views = [record.signals(torch.empty(0), ids, epoch).logits_BC for epoch in range(3)]
+    again = record.signals(torch.empty(0), ids.flip(0), 1).logits_BC
 
-    assert not torch.equal(first, second)
-    assert torch.equal(first, torch.tensor(stored[0, [20, 3, 11]]))
-    assert torch.equal(second, torch.tensor(stored[1, [20, 3, 11]]))
+    assert not torch.equal(views[0], views[1])
+    assert not torch.equal(views[1], views[2])
+    assert torch.equal(again, views[1].flip(0))
 
 
 def test_a_single_view_serves_every_epoch(tmp_path: Path) -> None:
-    data = toy_images()
-    record = recorded(tmp_path, LiveTeaching(toy_model(seed=9), "float32"), data, views=1)
+    data, live = toy_images(), LiveTeaching(toy_model(seed=9), "float32")
+    record = collected(tmp_path, live, data, briefly())
     ids = torch.tensor([1, 2])
 
     first, last = (record.signals(torch.empty(0), ids, epoch).logits_BC for epoch in (0, 99))
     assert torch.equal(first, last)
+    expected = live.signals(torch.tensor(data.inputs[[1, 2]]).float(), ids, 0).logits_BC
+    torch.testing.assert_close(first, expected)
 
 
-def test_its_size_is_known_before_it_is_collected(tmp_path: Path) -> None:
-    weights = tmp_path / "model.safetensors"
-    weights.write_bytes(b"weights")
+def test_half_precision_is_kept_to_its_own_rounding(tmp_path: Path) -> None:
+    data, live = toy_images(), LiveTeaching(toy_model(seed=9), "float32")
+    exact = collected(tmp_path / "exact", live, data)
+    rounded = collected(tmp_path / "half", live, data, settings=KnowledgeSettings())
+    ids = torch.arange(22)
 
-    plain = planned(briefly(), toy_images(), weights)
-    viewed = planned(VIEWED, toy_images(), weights)
+    one, other = (each.signals(torch.empty(0), ids, 0).logits_BC for each in (exact, rounded))
 
-    assert (plain.views, plain.bytes) == (1, 22 * 3 * 4)
-    assert (viewed.views, viewed.bytes) == (3, 3 * 22 * 3 * 4)
-    assert plain.teacher_sha256.startswith("9a129038")
+    assert torch.equal(one.half().float(), other)
+
+
+def test_held_out_examples_are_recorded_once_and_unchanged(tmp_path: Path) -> None:
+    data, live = toy_images(), LiveTeaching(toy_model(seed=9), "float32")
+    collected(tmp_path, live, data)
+    stored = StoredKnowledge.open(tmp_path)
+
+    ids = held_out_ids(data)
+    rows = stored.manifest.views * stored.manifest.num_train + np.arange(len(ids))
+    given = stored.signals(rows, CPU).logits_BC
+
+    assert ids.tolist() == sorted([*data.ids["validation"], *data.ids["test"]])
+    expected = live.signals(torch.tensor(data.inputs[ids]).float(), torch.tensor(ids), 0).logits_BC
+    assert torch.equal(given, expected)
+
+
+def test_a_collection_that_was_interrupted_goes_on_and_is_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.distillation.knowledge.DURABLE_EVERY_SECONDS", 0.0)
+    data, live = toy_images(), LiveTeaching(toy_model(seed=9), "float32")
+    whole = tmp_path / "whole"
+    collected(whole, live, data)
+
+    class Interrupted(LiveTeaching):
+        calls = 0
+
+        def signals(self, inputs: torch.Tensor, ids_B: torch.Tensor, epoch: int) -> Signals:
+            self.calls += 1
+            if self.calls == 5:
+                raise Stopped
+            return super().signals(inputs, ids_B, epoch)
+
+    halves = tmp_path / "halves"
+    halves.mkdir()
+    first, second = (Interrupted(toy_model(seed=9), "float32") for _ in range(2))
+    collection = Collection(planned_for(first, data), VIEWED, data, CPU)
+    with pytest.raises(Stopped):
+        collect(collection, first, halves, Heard().reporter)
+    second.calls = 10
+    collect(collection, second, halves, Heard().reporter)
+
+    num_batches = first.calls - 1 + second.calls - 10
+    assert num_batches == 3 * 3 + 1
+    assert (whole / "knowledge.json").read_bytes() == (halves / "knowledge.json").read_bytes()
+
+
+def test_what_differs_is_named() -> None:
+    data, live = toy_images(), LiveTeaching(toy_model(seed=9), "float32", ("hidden.0",))
+    expected = planned_for(live, data)
+    assert differences(expected, expected, EVERY_PART) == []
+
+    answers_only = LiveTeaching(toy_model(seed=9), "float32")
+    other = planned_for(answers_only, toy_images(num_train=21), briefly(), KnowledgeSettings())
+    found = differences(other, expected, EVERY_PART)
+
+    assert [each.partition(":")[0] for each in found] == [
+        "dataset", "views", "storage", "views", "collected",
+    ]  # fmt: skip
+    assert "given plain, expected" in found[1]
+    assert "no features of hidden.0" in found[-1]
+
+
+def test_more_views_and_more_layers_than_needed_do_no_harm() -> None:
+    data = toy_images()
+    rich = LiveTeaching(toy_model(seed=9), "float32", ("hidden.0",))
+    poor = LiveTeaching(toy_model(seed=9), "float32")
+    longer = VIEWED.model_copy(update={"epochs": 5})
+
+    given, needed = planned_for(rich, data, longer), planned_for(poor, data)
+
+    assert differences(given, needed, EVERY_PART) == []
+    assert differences(needed, given, EVERY_PART) != []
+
+
+def test_top_k_is_refused_where_there_is_no_choice_of_one_class() -> None:
+    data = toy_images()
+    labels = np.zeros((len(data.labels), 3), np.float32)
+    description = data.description.model_copy(update={"task": "multi_label"})
+    other = Dataset(data.inputs, labels, data.ids, description)
+    with pytest.raises(BadInput, match="the data is for multi_label"):
+        planned(KnowledgeSettings(storage="top_k"), briefly(), other, SOMEONE, {})
+
+
+def test_knowledge_that_is_taken_over_says_so_and_is_checked(tmp_path: Path) -> None:
+    data, live = toy_images(), LiveTeaching(toy_model(seed=9), "float32")
+    source, target = tmp_path / "source", tmp_path / "target"
+    collected(source, live, data)
+    target.mkdir()
+
+    take_over(source, target)
+
+    assert is_reused(target)
+    assert not is_reused(source)
+    ids = torch.arange(22)
+    one, other = (
+        RecordedTeaching(folder, data, CPU).signals(torch.empty(0), ids, 2).logits_BC
+        for folder in (source, target)
+    )
+    assert torch.equal(one, other)
+
+    shard = next(source.glob("*.bin"))
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.unlink()
+    shard.write_bytes(content)
+    (tmp_path / "third").mkdir()
+    with pytest.raises(BadInput, match=shard.name):
+        take_over(source, tmp_path / "third")
 
 
 def test_a_live_teacher_is_in_eval_mode_and_gives_no_gradients() -> None:
-    teaching = LiveTeaching(toy_model(Convnet(dropout=0.5)).train(), "float32", ("stages.0",))
+    """Whole, not its batch norm alone: dropout is off too, and no statistic moves."""
+    teacher = toy_model(Convnet(dropout=0.5)).train()
+    before = weights_of(teacher)
+    teaching = LiveTeaching(teacher, "float32", ("stages.0",))
     images = torch.rand(4, 1, 5, 5) * 255
+    shapes = teaching.shapes(images)
     one, same = (teaching.signals(images, torch.arange(4), 0) for _ in range(2))
 
     assert torch.equal(one.logits_BC, same.logits_BC)
     assert not one.logits_BC.requires_grad
     assert not one.features["stages.0"].requires_grad
-    assert teaching.shapes(images) == {"stages.0": tuple(one.features["stages.0"].shape[1:])}
+    assert shapes == {"stages.0": tuple(one.features["stages.0"].shape[1:])}
+    assert equal(weights_of(teacher), before)

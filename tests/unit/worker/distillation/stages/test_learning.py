@@ -1,16 +1,19 @@
 """The stages that learn: what each leaves, from what it starts, and what it refuses."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow
+import pyarrow.parquet
 import pytest
 import torch
 from safetensors.numpy import load_file
 
 from app.contracts.job import JobSpec
-from app.contracts.message import MetricsMeasured, Warned
+from app.contracts.message import Manifest, MetricsMeasured, Warned
 from app.contracts.model import Mlp
 from tests.unit.worker.distillation.specs import Heard
 from tests.unit.worker.distillation.toys import (
@@ -23,20 +26,30 @@ from tests.unit.worker.distillation.toys import (
 )
 from worker.distillation.build import load_model, save_model
 from worker.distillation.dataset import InputDescription
-from worker.distillation.errors import BadInput
+from worker.distillation.errors import BadInput, NonFinite
 from worker.distillation.history import History
+from worker.distillation.knowledge import is_reused, recorded_teacher_answers
+from worker.distillation.knowledge_store import StoredKnowledge
 from worker.distillation.stages import (
     collect_knowledge,
+    train_assistants,
     train_baseline,
     train_student,
     train_teacher,
 )
+from worker.distillation.teachers import identity
+from worker.distillation.teaching import LiveTeaching
 from worker.distillation.workspace import Workspace
 
 CONVNET = {"name": "convnet", "channels": [4, 4]}
 MLP = {"name": "mlp", "hidden_sizes": [6]}
 MODEL = {"source": "model", "model": "model-1"}
 BRIEFLY = briefly().model_dump()
+ANSWERS: list[object] = [{"loss": "soft_targets"}]
+FEATURES: list[object] = [
+    *ANSWERS,
+    {"loss": "hints", "layers": [{"student": "hidden.0", "teacher": "stages.0"}]},
+]
 
 
 def spec_of(**changes: object) -> JobSpec:
@@ -100,7 +113,7 @@ def test_a_registered_teacher_is_taken_as_it_is(workspace: Workspace) -> None:
             images_of([1, 6, 5]),
             r"input shape .* the model has \[1, 6, 5\], the data has \[1, 5, 5\]",
         ),
-        (images_of([1, 5, 5], 4), r"class names .* has \['0', '1', '2', '3'\], the data has"),
+        (images_of([1, 5, 5], 4), r"output names .* has \['0', '1', '2', '3'\], the data has"),
         (images_of([1, 5, 5]).model_copy(update={"kind": "table"}), "kind of input .* has table"),
     ],
 )
@@ -128,12 +141,12 @@ def test_the_teachers_answers_are_recorded_row_by_row(workspace: Workspace) -> N
     collect_knowledge.run(spec_of(), workspace, heard.reporter)
 
     data = toy_images()
-    logits_VNC = np.load(workspace.stage("knowledge") / "logits.npy")
+    stored = StoredKnowledge.open(workspace.stage("knowledge"))
     images = _tensor(data.inputs[data.ids["train"]].astype(np.float32))
-    expected_NC = load_model(workspace.stage("teacher"))(images).detach().numpy()
-    assert logits_VNC.shape == (1, 22, 3)
-    np.testing.assert_allclose(logits_VNC[0], expected_NC, rtol=1e-4, atol=1e-5)
-    assert MetricsMeasured(step=0, values={"knowledge/bytes": 264.0}) in heard.messages
+    expected_NC = load_model(workspace.stage("teacher"))(images).detach()
+    given_NC = stored.signals(np.arange(22), torch.device("cpu")).logits_BC
+    torch.testing.assert_close(given_NC, expected_NC, rtol=1e-3, atol=1e-3)
+    assert MetricsMeasured(step=0, values={"knowledge/bytes": 36 * 6.0}) in heard.messages
 
 
 def test_knowledge_says_what_it_is_of(workspace: Workspace) -> None:
@@ -141,23 +154,16 @@ def test_knowledge_says_what_it_is_of(workspace: Workspace) -> None:
     train_teacher.run(spec_of(), workspace, Heard().reporter)
     collect_knowledge.run(spec_of(training=augmented), workspace, Heard().reporter)
 
-    said = json.loads((workspace.stage("knowledge") / "knowledge.json").read_text())
-    assert np.load(workspace.stage("knowledge") / "logits.npy").shape == (3, 22, 3)
-    assert (said["views"], said["num_examples"], len(said["teacher_sha256"])) == (3, 22, 64)
-    assert said["training"] == augmented.model_dump()
+    said = StoredKnowledge.open(workspace.stage("knowledge")).manifest
+    assert (said.views, said.num_train, said.num_held_out, said.storage) == (3, 22, 14, "float16")
+    assert len(said.fingerprint.teacher) == len(said.fingerprint.dataset) == 64
+    assert said.fingerprint.views == '[{"name": "flip"}] with seed 0'
+    assert '"channels":[4,4]' in said.fingerprint.architecture
+    assert said.fingerprint.collected == "answers"
 
 
-@pytest.mark.parametrize(
-    "objective",
-    [
-        [{"loss": "labels"}],
-        [{"loss": "hints", "layers": [{"student": "hidden.0", "teacher": "classifier"}]}],
-    ],
-)
-def test_nothing_is_collected_where_no_loss_reads_logits_alone(
-    workspace: Workspace, objective: list[object]
-) -> None:
-    spec = spec_of(objective=objective)
+def test_nothing_is_collected_where_no_loss_looks_at_the_teacher(workspace: Workspace) -> None:
+    spec = spec_of(objective=[{"loss": "labels"}])
     train_teacher.run(spec, workspace, Heard().reporter)
     collect_knowledge.run(spec, workspace, Heard().reporter)
 
@@ -166,29 +172,222 @@ def test_nothing_is_collected_where_no_loss_reads_logits_alone(
     assert workspace.is_finished("student")
 
 
-def test_a_record_too_large_is_not_made_and_the_student_is_the_same(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("objective", [ANSWERS, FEATURES])
+def test_knowledge_too_large_is_not_kept_and_the_student_is_the_same(
+    workspace: Workspace, objective: list[object]
 ) -> None:
-    spec = spec_of(training=briefly(augmentation=[{"name": "shift_crop", "pixels": 1}]))
+    """Features are cached when they fit the budget, else taken live: the same bits either way."""
+
+    def spec(max_bytes: int) -> JobSpec:
+        return spec_of(
+            training=briefly(augmentation=[{"name": "shift_crop", "pixels": 1}]),
+            objective=objective,
+            knowledge={"storage": "float32", "max_bytes": max_bytes},
+        )
+
     heard = Heard()
-    train_teacher.run(spec, workspace, heard.reporter)
-    monkeypatch.setattr(collect_knowledge, "MOST_BYTES", 791)
-    collect_knowledge.run(spec, workspace, heard.reporter)
+    row_bytes = 12 if objective == ANSWERS else 12 + 4 * 2 * 2 * 4
+    size = (3 * 22 + 14) * row_bytes
+    train_teacher.run(spec(0), workspace, heard.reporter)
+    collect_knowledge.run(spec(size - 1), workspace, heard.reporter)
     assert not workspace.is_finished("knowledge")
-    assert [m.message[:48] for m in heard.messages if isinstance(m, Warned)] == [
-        "the teacher's answers would take 792 bytes, more"
-    ]
-    train_student.run(spec, workspace, heard.reporter)
+    said = [message.message for message in heard.messages if isinstance(message, Warned)]
+    assert said[0].startswith(f"the teacher's signals would take {size:,} bytes, more than")
+    train_student.run(spec(size - 1), workspace, heard.reporter)
     live = load_file(workspace.stage("student") / "model.safetensors")
     workspace.stage("student").rename(workspace.root / "live")
 
-    monkeypatch.setattr(collect_knowledge, "MOST_BYTES", 792)
-    collect_knowledge.run(spec, workspace, heard.reporter)
+    collect_knowledge.run(spec(size), workspace, heard.reporter)
     assert workspace.is_finished("knowledge")
-    train_student.run(spec, workspace, heard.reporter)
+    train_student.run(spec(size), workspace, heard.reporter)
 
     recorded = load_file(workspace.stage("student") / "model.safetensors")
     assert all(np.array_equal(live[name], recorded[name]) for name in live)
+
+
+def offered(workspace: Workspace, given: JobSpec, tmp_path: Path) -> None:
+    """Collect knowledge in another run and put it where a run finds it."""
+    other = Workspace(tmp_path / "other")
+    for name in ("prepared", "inputs"):
+        if (workspace.root / name).is_dir():
+            shutil.copytree(workspace.root / name, other.root / name)
+    train_teacher.run(given, other, Heard().reporter)
+    collect_knowledge.run(given, other, Heard().reporter)
+    workspace.root.joinpath("inputs").mkdir(exist_ok=True)
+    shutil.copytree(other.stage("knowledge"), workspace.input("knowledge"))
+
+
+def test_knowledge_of_the_same_teacher_and_data_is_taken_over_and_the_teacher_not_run(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registered(workspace, images_of([1, 5, 5]))
+    spec = spec_of(teacher=MODEL)
+    offered(workspace, spec, tmp_path)
+    monkeypatch.setattr(LiveTeaching, "signals", None)
+
+    train_teacher.run(spec, workspace, Heard().reporter)
+    collect_knowledge.run(spec, workspace, Heard().reporter)
+    train_student.run(spec, workspace, Heard().reporter)
+
+    assert is_reused(workspace.stage("knowledge"))
+
+
+def test_knowledge_of_another_setting_is_collected_anew_and_the_difference_named(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    registered(workspace, images_of([1, 5, 5]))
+    offered(workspace, spec_of(teacher=MODEL, knowledge={"storage": "float32"}), tmp_path)
+    spec, heard = spec_of(teacher=MODEL), Heard()
+    train_teacher.run(spec, workspace, heard.reporter)
+    collect_knowledge.run(spec, workspace, heard.reporter)
+
+    assert not is_reused(workspace.stage("knowledge"))
+    said = [message.message for message in heard.messages if isinstance(message, Warned)]
+    assert said == [
+        "knowledge collected earlier is not used: it differs in storage: given float32, expected "
+        "float16"
+    ]
+
+
+def test_knowledge_stands_in_for_a_teacher(workspace: Workspace, tmp_path: Path) -> None:
+    with_teacher = spec_of()
+    offered_in = Workspace(tmp_path / "first")
+    shutil.copytree(workspace.root / "prepared", offered_in.root / "prepared")
+    for stage in (train_teacher, collect_knowledge, train_student):
+        stage.run(with_teacher, offered_in, Heard().reporter)
+    workspace.root.joinpath("inputs").mkdir(exist_ok=True)
+    shutil.copytree(offered_in.stage("knowledge"), workspace.input("knowledge-1"))
+
+    spec = spec_of(teacher={"source": "knowledge", "knowledge": "knowledge-1"})
+    for stage in (train_teacher, collect_knowledge, train_student):
+        stage.run(spec, workspace, Heard().reporter)
+
+    assert not workspace.is_finished("teacher")
+    one, other = (weights_of(load_model(each.stage("student"))) for each in (offered_in, workspace))
+    assert equal(one, other)
+
+
+def test_knowledge_that_does_not_match_is_refused_naming_the_part(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    offered(workspace, spec_of(), tmp_path)
+    workspace.input("knowledge").rename(workspace.input("knowledge-1"))
+    teacher: dict[str, object] = {"source": "knowledge", "knowledge": "knowledge-1"}
+    spec = spec_of(teacher=teacher, training=briefly(augmentation=[{"name": "flip"}]))
+    with pytest.raises(BadInput, match=r"does not fit this job in views: given plain, ") as caught:
+        collect_knowledge.run(spec, workspace, Heard().reporter)
+
+    assert caught.value.code == "knowledge_does_not_match"
+
+
+def test_signals_of_any_other_model_stand_in_for_a_teacher(workspace: Workspace) -> None:
+    data = toy_images()
+    ids = np.concatenate([data.ids["train"], data.ids["validation"], data.ids["test"]])
+    probabilities = np.full((len(ids), 3), 0.05)
+    probabilities[np.arange(len(ids)), data.labels[ids]] = 0.9
+    columns = {name: probabilities[:, place] for place, name in enumerate("012")}
+    workspace.root.joinpath("inputs").mkdir(exist_ok=True)
+    pyarrow.parquet.write_table(
+        pyarrow.table({"example_id": ids, **columns}), workspace.input("file-1")
+    )
+    teacher = {"source": "signals", "file": "file-1", "values": "probabilities"}
+    spec = spec_of(teacher=teacher, objective=[{"loss": "soft_targets", "temperature": 1}])
+    for stage in (train_teacher, collect_knowledge, train_student):
+        stage.run(spec, workspace, Heard().reporter)
+
+    answers = recorded_teacher_answers(workspace)
+    assert answers is not None
+    expected = torch.from_numpy(probabilities[np.searchsorted(ids, data.ids["test"])]).float()
+    torch.testing.assert_close(answers["test"].softmax(dim=1), expected, rtol=1e-3, atol=1e-3)
+    history = History.load(workspace.stage("student"))
+    assert history.epochs[-1].loss < history.epochs[0].loss
+
+
+def test_several_teachers_are_kept_side_by_side(workspace: Workspace) -> None:
+    registered(workspace, images_of([1, 5, 5]))
+    trained = {"source": "train", "architecture": CONVNET, "training": BRIEFLY}
+    members = [{"teacher": trained, "weight": 2}, {"teacher": MODEL}]
+    spec = spec_of(teacher={"source": "ensemble", "members": members, "mean": "probabilities"})
+    for stage in (train_teacher, collect_knowledge, train_student):
+        stage.run(spec, workspace, Heard().reporter)
+
+    folder = workspace.stage("teacher")
+    one, other = (load_model(folder / f"member-{number}") for number in (0, 1))
+    data = toy_images()
+    images = _tensor(data.inputs[data.ids["test"]].astype(np.float32))
+    mean = (2 * one(images).softmax(dim=1) + other(images).softmax(dim=1)) / 3
+    answers = recorded_teacher_answers(workspace)
+    assert answers is not None
+    torch.testing.assert_close(answers["test"].softmax(dim=1), mean, rtol=1e-3, atol=1e-3)
+
+
+def test_assistants_and_generations_form_a_chain(workspace: Workspace) -> None:
+    assistant = {"architecture": {"name": "mlp", "hidden_sizes": [8]}, "training": BRIEFLY}
+    spec, heard = spec_of(assistants=[assistant], generations=2), Heard()
+    for stage in (train_teacher, train_assistants, collect_knowledge, train_student):
+        stage.run(spec, workspace, heard.reporter)
+
+    chain = workspace.stage("assistants")
+    assert sorted(path.name for path in chain.iterdir()) == ["0", "1"]
+    assert load_model(chain / "0").network.get_parameter("classifier.weight").shape == (3, 8)
+    assert load_model(chain / "1").network.get_parameter("classifier.weight").shape == (3, 6)
+    manifest = StoredKnowledge.open(workspace.stage("knowledge")).manifest
+    assert manifest.fingerprint.teacher == identity(chain / "1")[0]
+    assert not equal(
+        weights_of(load_model(chain / "1")), weights_of(load_model(workspace.stage("student")))
+    )
+    series = {
+        name.partition("/")[0]
+        for message in heard.messages
+        if isinstance(message, MetricsMeasured)
+        for name in message.values
+    }
+    assert series == {"teacher", "assistant_1", "generation_1", "knowledge", "student"}
+
+
+def test_without_assistants_there_is_no_chain(workspace: Workspace) -> None:
+    train_assistants.run(spec_of(), workspace, Heard().reporter)
+
+    assert not workspace.is_finished("assistants")
+
+
+def test_a_peer_is_trained_beside_the_student(workspace: Workspace) -> None:
+    spec = spec_of(
+        teacher={"source": "mutual", "architecture": CONVNET},
+        objective=[{"loss": "labels"}, {"loss": "soft_targets", "temperature": 1}],
+    )
+    for stage in (train_teacher, collect_knowledge, train_student):
+        stage.run(spec, workspace, Heard().reporter)
+
+    assert not workspace.is_finished("teacher")
+    assert not workspace.is_finished("knowledge")
+    peer = load_model(workspace.stage("student") / "peer")
+    assert peer.network.get_parameter("classifier.weight").shape == (3, 4)
+    assert set(History.load(workspace.stage("student") / "peer").epochs[0].losses) == {
+        "labels",
+        "soft_targets",
+    }
+
+
+def test_a_training_that_goes_astray_leaves_its_last_good_model(workspace: Workspace) -> None:
+    wild = briefly(
+        epochs=50,
+        optimizer={"name": "sgd", "lr": 100.0, "weight_decay": 1.0},
+        schedule={"name": "constant", "warmup_epochs": 50},
+    )
+    teacher = {"source": "train", "architecture": MLP, "training": wild}
+    with pytest.raises(NonFinite, match=r"the teacher's \w+ .*is (nan|inf) "):
+        train_teacher.run(spec_of(teacher=teacher), workspace, Heard().reporter)
+
+    folder = workspace.stage("last_good")
+    assert all(value.isfinite().all() for value in load_model(folder).state_dict().values())
+    history = History.load(folder)
+    assert history.epoch is not None
+    manifest = Manifest.model_validate_json((folder / "manifest.json").read_text())
+    assert [file.path for file in manifest.files] == [
+        "config.json", "history.json", "model.safetensors",
+    ]  # fmt: skip
+    assert not workspace.is_finished("teacher")
 
 
 def test_baseline_and_student_are_one_when_both_learn_from_labels(workspace: Workspace) -> None:
