@@ -1,7 +1,7 @@
 """Losses of hidden layers and of relations between examples, one class each.
 
-The engine runs each from the module of the same name in ``worker/distillation/losses``. Where a
-layer gives an image map and a vector is compared, the map is flattened.
+The engine runs each from the module of the same name in ``worker/distillation/losses``. Relations
+between examples are of flattened image maps; an embedding of one is its mean over the image.
 """
 
 from typing import ClassVar, Literal, Self
@@ -36,16 +36,13 @@ class Similarity(FeatureLossSpec):
 
 
 class Correlation(FeatureLossSpec):
-    """Match features and their kernel correlations across a batch (Peng et al., 2019)."""
+    """Match the kernel correlations of the examples of a batch (Peng et al., 2019)."""
 
     loss: Literal["correlation"] = "correlation"
     gamma: float = Field(
         0.4, gt=0, le=100, description="Of the Gaussian kernel exp(-gamma |x - y|^2)."
     )
     order: int = Field(2, ge=1, le=8, description="Of the kernel's Taylor series.")
-    features: int = Field(
-        128, ge=1, le=4096, description="Size of the embedding that both sides are projected to."
-    )
 
     relates_examples: ClassVar[bool] = True
 
@@ -138,7 +135,8 @@ class Embedding(FeatureLossSpec):
     loss: Literal["embedding"] = "embedding"
     distance: Literal["cosine", "mse"] = "cosine"
     projection: bool = Field(
-        default=True, description="Learn a linear projection of the student; without, sizes agree."
+        default=True,
+        description="Learn a linear projection of the student; without, sizes must agree.",
     )
 
 

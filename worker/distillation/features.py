@@ -84,7 +84,12 @@ def meeting(student: Shape, teacher: Shape) -> tuple[nn.Module, nn.Module]:
     """
     if len(student) == len(teacher) == MAP:
         return pooling_to_meet(student, teacher), pooling_to_meet(teacher, student)
-    return _averaged(student), _averaged(teacher)
+    return averaged(student), averaged(teacher)
+
+
+def averaged(shape: Shape) -> nn.Module:
+    """Return what makes a vector of a feature: of a map the mean over its image."""
+    return GlobalAveragePooling() if len(shape) == MAP else nn.Identity()
 
 
 def unit_length(vectors: Tensor) -> Tensor:
@@ -116,7 +121,3 @@ def _do_not_pair(
         f"{pair.teacher!r} gives {shown(teacher)}; expected {expected}",
         hint=hint,
     )
-
-
-def _averaged(shape: Shape) -> nn.Module:
-    return GlobalAveragePooling() if len(shape) == MAP else nn.Identity()

@@ -1,4 +1,4 @@
-"""Averages of image maps, with gradients that do not depend on chance on any device.
+"""Image maps in other sizes, with gradients that do not depend on chance on any device.
 
 Shapes: B = batch, D = channels, H, W = height and width.
 """
@@ -33,6 +33,21 @@ class AveragePooling(nn.Module):
         return self.rows @ features_BDHW @ self.columns.T
 
 
+class NearestResizing(nn.Module):
+    """Resize a map (B, D, H, W), each new pixel taking the nearest old one's value."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, before: tuple[int, int], after: tuple[int, int]) -> None:
+        super().__init__()
+        self.register_buffer("rows", _choosing(before[0], after[0]), persistent=False)
+        self.register_buffer("columns", _choosing(before[1], after[1]), persistent=False)
+
+    def forward(self, features_BDHW: Tensor) -> Tensor:
+        return self.rows @ features_BDHW @ self.columns.T
+
+
 def pooling_to_meet(shape: tuple[int, ...], other: tuple[int, ...]) -> nn.Module:
     """Return what shrinks a map of ``shape`` (D, H, W) to the smaller of each side of the two."""
     before, after = shape[1:], tuple(map(min, shape[1:], other[1:]))
@@ -47,4 +62,12 @@ def _averaging(before: int, after: int) -> Tensor:
     for cell in range(after):
         start, end = cell * before // after, -(-(cell + 1) * before // after)
         matrix[cell, start:end] = 1 / (end - start)
+    return matrix
+
+
+def _choosing(before: int, after: int) -> Tensor:
+    """Return the matrix (after, before) that chooses for each new cell the nearest old one."""
+    matrix = torch.zeros(after, before)
+    cells = torch.arange(after)
+    matrix[cells, cells * before // after] = 1
     return matrix

@@ -40,6 +40,15 @@ def step_seed(seed: int, step: int) -> int:
     return _key(seed, _STEP, step) >> 1
 
 
+def draws(numbers: Tensor, seed: int, purpose: int, counter: int) -> Tensor:
+    """Return 64 random bits for each of some whole numbers, as int64 of the same shape.
+
+    Another ``purpose`` (from 1000 on: those below are this module's own) or ``counter``, such as a
+    step's, gives other bits.
+    """
+    return _draws(numbers.to(torch.int64), _key(seed, purpose, counter))
+
+
 def augment(
     images_BCHW: Tensor,
     ids_B: Tensor,

@@ -2,10 +2,10 @@
 
 Zagoruyko and Komodakis, 2017, "Paying More Attention to Attention",
 https://arxiv.org/abs/1612.03928, section 3.1: the sum over channels of powers of absolute
-activations, flattened and of length 1, compared and summed over the pairs. The paper's formula takes
-the length of a difference; its authors' code and those after it, whose usual weight is 1000 (Tian et
-al., 2020), take the mean of its squares, and so does this. Attention of two sizes is averaged into
-the smaller, before its length is taken.
+activations, flattened and of length 1, compared and summed over the pairs. The paper's formula
+takes the length of a difference; its authors' code and those after it, whose usual weight is 1000
+(Tian et al., 2020), take the mean of its squares, and so does this. Attention of two sizes is
+averaged into the smaller, before its length is taken.
 
 Shapes: B = batch, D = channels, H, W = height and width, P = pixels (H times W).
 """

@@ -6,9 +6,9 @@ Taylor series, and the mean of squared differences over all pairs of examples, s
 of layers.
 
 The paper projects both sides to one width. The kernels are B x B whatever the widths, so nothing is
-projected here: a projection of the teacher, learned from this loss alone, would make it 0 by mapping
-all examples to one point. What RepDistiller calls correlation (weight 0.02) is another formula; its
-weight means nothing here, where values are between 0 and 1.
+projected here: a projection of the teacher, learned from this loss alone, would make it 0 by
+mapping all examples to one point. What RepDistiller calls correlation (weight 0.02) is another
+formula; its weight means nothing here, where values are between 0 and 1.
 
 Shapes: B = batch, F = features of a vector.
 """

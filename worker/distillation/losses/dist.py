@@ -2,7 +2,8 @@
 
 Huang et al., 2022, "Knowledge Distillation from A Stronger Teacher",
 https://arxiv.org/abs/2205.10536, section 3: Pearson's distance 1 - correlation over the rows and
-over the columns of the batch's probabilities, times the squared temperature as in the authors' code.
+over the columns of the batch's probabilities, times the squared temperature as in the authors'
+code.
 
 Shapes: B = batch, C = classes.
 """

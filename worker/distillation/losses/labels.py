@@ -28,7 +28,7 @@ def labels_B(student_BC: Tensor, classes_B: Tensor, label_smoothing: float) -> T
 
 
 def known_labels_B(student_BC: Tensor, labels_BC: Tensor, label_smoothing: float) -> Tensor:
-    """Return the Bernoulli log loss, in nats, averaged over the labels of an example that are known.
+    """Return the Bernoulli log loss, in nats, averaged over an example's labels that are known.
 
     Labels are 0, 1, or NaN where nobody knows; an example without a known one is worth 0. The rest
     of a smoothed target is even over yes and no.
@@ -77,8 +77,8 @@ def build(spec: Labels, setting: Setting) -> Loss:
     if setting.task == "regression" and spec.label_smoothing > 0:
         raise BadInput(
             "loss_does_not_fit",
-            f"`labels` was given label_smoothing {spec.label_smoothing} for regression; expected 0, "
-            "as a target is no distribution that could be smoothed",
+            f"`labels` was given label_smoothing {spec.label_smoothing} for regression; expected "
+            "0, as a target is no distribution that could be smoothed",
             hint="leave label_smoothing out; against outliers, `distance` may be huber",
         )
     if setting.task != "regression" and not isinstance(spec.distance, Squared):

@@ -46,7 +46,7 @@ def build(spec: LogitStandardized, setting: Setting) -> Loss:
 
 
 def _z_scores_BC(logits_BC: Tensor) -> Tensor:
-    """Return logits less their mean, over their deviation; a norm is finite in its gradient at 0."""
+    """Return logits less their mean, over their deviation; equal logits have a finite gradient."""
     centred_BC = logits_BC - logits_BC.mean(dim=-1, keepdim=True)
     root = math.sqrt(logits_BC.shape[-1])
     return F.normalize(centred_BC, dim=-1, eps=LEAST_DEVIATION * root) * root

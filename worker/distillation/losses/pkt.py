@@ -3,9 +3,9 @@
 Passalis and Tefas, 2018, "Learning Deep Representations with Probabilistic Knowledge Transfer",
 https://arxiv.org/abs/1803.10837, section 3: cosine similarities, moved to between 0 and 1, are made
 probabilities of each example given another, and KL(teacher || student) is taken. As in the authors'
-code an example is among its own neighbours, which the paper leaves out, and the loss is the mean over
-all pairs of examples; RepDistiller's weight of 30000 is for that mean. Summed over the pairs of
-layers, which may be of any two shapes.
+code an example is among its own neighbours, which the paper leaves out, and the loss is the mean
+over all pairs of examples; RepDistiller's weight of 30000 is for that mean. Summed over the pairs
+of layers, which may be of any two shapes.
 
 Shapes: B = batch, F = features of a vector.
 """

@@ -62,6 +62,8 @@ class Case:
     zero_between_equals: bool = False
     ignores_shift: bool = False
     never_negative: bool = True
+    gives_itself_constants: bool = False
+    """Whether a term takes what its own parameters gave as a constant, by design."""
 
     @property
     def setting(self) -> Setting:
@@ -120,14 +122,14 @@ CASES: list[Case] = [
     Case(Attention(layers=_on("even_map")), zero_between_equals=True),
     Case(Similarity(layers=_on("map"))),
     Case(Similarity(layers=_on("even_vector")), zero_between_equals=True),
-    Case(Correlation(layers=_on("vector"), features=4)),
+    Case(Correlation(layers=_on("vector"))),
     Case(Vid(layers=_on("vector")), never_negative=False),
     Case(Vid(layers=_on("map")), never_negative=False),
     Case(Pkt(layers=_on("vector"))),
     Case(Pkt(layers=_on("even_vector")), zero_between_equals=True),
     Case(Nst(layers=_on("map"))),
     Case(Nst(layers=_on("even_map")), zero_between_equals=True),
-    Case(Factor(layers=_on("map"))),
+    Case(Factor(layers=_on("map")), gives_itself_constants=True),
     Case(ActivationBoundary(layers=_on("map"))),
     Case(Flow(spans=[FlowPair(student=_SPAN, teacher=_SPAN)]), zero_between_equals=True),
     Case(Review(layers=_on("map", "later_map"), channels=4)),

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from app.contracts.feature_losses import Hints
 from app.contracts.loss import LayerPair
 from worker.distillation.errors import BadInput
-from worker.distillation.loss import Loss
+from worker.distillation.loss import Loss, Setting
 from worker.distillation.losses import hints
 from worker.distillation.signals import Batch, Signals
 
@@ -17,7 +17,7 @@ BATCH = Batch(torch.arange(2), torch.zeros(2, dtype=torch.int64))
 
 def loss_of(student: tuple[int, ...], teacher: tuple[int, ...]) -> Loss:
     spec = Hints(layers=[LayerPair(student="s", teacher="t")])
-    return hints.build(spec, {"s": student}, {"t": teacher})
+    return hints.build(spec, Setting({"s": student}, {"t": teacher}))
 
 
 def signals(**features: torch.Tensor) -> Signals:
@@ -80,7 +80,7 @@ def test_is_zero_with_zero_gradient_when_the_regressor_meets_the_teacher() -> No
 
 def test_two_pairs_may_share_a_teachers_layer_and_add_up() -> None:
     pairs = [LayerPair(student=name, teacher="t") for name in ("s", "u")]
-    loss = hints.build(Hints(layers=pairs), {"s": (3,), "u": (4,)}, {"t": (2,)})
+    loss = hints.build(Hints(layers=pairs), Setting({"s": (3,), "u": (4,)}, {"t": (2,)}))
     student = signals(s=torch.rand(2, 3), u=torch.rand(2, 4))
     teacher = signals(t=torch.rand(2, 2))
     first, second = (module for module in loss.modules() if isinstance(module, nn.Linear))
@@ -92,11 +92,28 @@ def test_two_pairs_may_share_a_teachers_layer_and_add_up() -> None:
     torch.testing.assert_close(values, expected)
 
 
-@pytest.mark.parametrize("shapes", [((3,), (3, 4, 4)), ((5, 3), (5, 3)), ((), (2,))])
-def test_layers_of_different_kinds_do_not_pair(
+@pytest.mark.parametrize(
+    ("student", "teacher"), [((2, 4, 4), (5,)), ((3,), (5, 4, 4))], ids=["map", "vector"]
+)
+def test_beside_a_vector_a_map_is_averaged_over_its_image(
+    student: tuple[int, ...], teacher: tuple[int, ...]
+) -> None:
+    loss = loss_of(student, teacher)
+    (regressor,) = (module for module in loss.modules() if isinstance(module, nn.Linear))
+    ours, theirs = torch.rand(2, *student), torch.rand(2, *teacher)
+
+    values = loss(signals(s=ours), signals(t=theirs), BATCH, 0)
+
+    ours, theirs = ours.reshape(2, student[0], -1), theirs.reshape(2, teacher[0], -1)
+    expected = (regressor(ours.mean(dim=2)) - theirs.mean(dim=2)).square().mean(dim=1)
+    torch.testing.assert_close(values, expected)
+
+
+@pytest.mark.parametrize("shapes", [((5, 3), (5, 3)), ((), (2,))])
+def test_layers_that_are_neither_vectors_nor_maps_do_not_pair(
     shapes: tuple[tuple[int, ...], tuple[int, ...]],
 ) -> None:
-    with pytest.raises(BadInput, match="expected two vectors or two image maps") as caught:
+    with pytest.raises(BadInput, match="expected vectors or image maps") as caught:
         loss_of(*shapes)
 
     assert caught.value.code == "layers_do_not_pair"

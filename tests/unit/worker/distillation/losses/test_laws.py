@@ -196,7 +196,7 @@ def test_its_own_parameters_have_the_gradient_of_its_values(case: Case) -> None:
         values_B: Tensor = result[0]
         return values_B
 
-    if parameters:
+    if parameters and not case.gives_itself_constants:
         given = [value.detach().clone().requires_grad_() for value in parameters.values()]
         assert torch.autograd.gradcheck(as_function, given)
 
