@@ -76,14 +76,14 @@ def build(spec: Labels, setting: Setting) -> Loss:
     """
     if setting.task == "regression" and spec.label_smoothing > 0:
         raise BadInput(
-            "loss_does_not_fit",
+            "loss_does_not_fit_task",
             f"`labels` was given label_smoothing {spec.label_smoothing} for regression; expected "
             "0, as a target is no distribution that could be smoothed",
             hint="leave label_smoothing out; against outliers, `distance` may be huber",
         )
     if setting.task != "regression" and not isinstance(spec.distance, Squared):
         raise BadInput(
-            "loss_does_not_fit",
+            "loss_does_not_fit_task",
             f"`labels` was given the distance {spec.distance.name} for {setting.task}; expected "
             "none, as only regression's targets have distances",
             hint="leave distance out",
