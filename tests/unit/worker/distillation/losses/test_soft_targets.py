@@ -8,7 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from worker.distillation.losses.soft_targets import soft_targets_B
+from app.contracts.response_losses import SoftTargets
+from worker.distillation.loss import Setting
+from worker.distillation.losses.soft_targets import build, soft_targets_B
+from worker.distillation.signals import Batch, Signals
 
 finite = st.floats(-20, 20)
 rows = st.lists(st.lists(finite, min_size=3, max_size=3), min_size=1, max_size=4)
@@ -27,6 +30,39 @@ def test_the_square_of_the_temperature_by_hand() -> None:
     expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
 
     assert soft_targets_B(student, teacher, temperature=2.0).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 100.0])
+def test_the_square_of_the_temperature_stays_at_any_weight(weight: float) -> None:
+    teacher, student = Signals(torch.tensor([[2 * math.log(3.0), 0.0]])), Signals(torch.zeros(1, 2))
+    batch = Batch(torch.arange(1), torch.zeros(1, dtype=torch.int64))
+    expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5))
+
+    loss = build(SoftTargets(weight=weight, temperature=2.0), Setting())
+
+    assert loss(student, teacher, batch, 0).item() == pytest.approx(expected)
+
+
+def test_classes_that_both_rule_out_change_nothing() -> None:
+    """A mean over the classes would be halved."""
+    teacher, student = torch.tensor([[math.log(3.0), 0.0]]), torch.zeros(1, 2)
+    ruled_out = torch.full((1, 2), -1e4)
+
+    padded = soft_targets_B(
+        torch.cat([student, ruled_out], dim=1), torch.cat([teacher, ruled_out], dim=1), 1.0
+    )
+
+    torch.testing.assert_close(padded, soft_targets_B(student, teacher, 1.0))
+
+
+def test_of_labels_it_is_the_mean_of_their_divergences_by_hand() -> None:
+    """Yes with 3/4 against 1/2 at a temperature of 2, and a label of which both think the same."""
+    teacher, student = torch.tensor([[2 * math.log(3.0), 1.0]]), torch.tensor([[0.0, 1.0]])
+    expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2
+
+    value = soft_targets_B(student, teacher, 2.0, "multi_label").item()
+
+    assert value == pytest.approx(expected)
 
 
 def test_is_the_published_formula() -> None:
