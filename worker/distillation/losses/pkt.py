@@ -32,7 +32,8 @@ def pkt_B(student: Tensor, teacher: Tensor) -> Tensor:
 def probabilities_BB(features: Tensor) -> Tensor:
     """Return the probability of each example (column) given one (row)."""
     features_BF = unit_length(as_vectors_BF(features))
-    similarities_BB = (features_BF @ features_BF.T + 1) / 2
+    # By rounding, the cosine of opposites can come out below -1.
+    similarities_BB = (features_BF @ features_BF.T + 1).clamp_min(0) / 2
     probabilities_BB = similarities_BB / similarities_BB.sum(dim=1, keepdim=True)
     # Both sides are distributions still, so no divergence between them is below 0.
     return (probabilities_BB + LEAST) / (1 + LEAST * len(features))
