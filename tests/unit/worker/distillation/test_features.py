@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from app.contracts.feature_losses import Attention, Hints, Nst, Similarity, Vid
+from app.contracts.job import Phase
 from app.contracts.loss import LayerPair
+from app.contracts.model import Convnet
+from app.contracts.objective import AnyLoss
+from tests.unit.worker.distillation.specs import Heard
+from tests.unit.worker.distillation.toys import briefly, equal, toy_images, toy_model, weights_of
 from worker.distillation.errors import BadInput
 from worker.distillation.features import (
     Shape,
@@ -14,6 +20,10 @@ from worker.distillation.features import (
     require_vectors_or_maps,
     unit_length,
 )
+from worker.distillation.objective import needs
+from worker.distillation.teaching import LiveTeaching
+from worker.distillation.trainer import Plan
+from worker.distillation.training import train
 
 PAIR = LayerPair(student="stages.1", teacher="stages.2")
 
@@ -96,3 +106,28 @@ def test_what_is_no_map_is_refused_with_both_layers_and_their_shapes(
 def test_what_is_neither_a_vector_nor_a_map_is_refused(shapes: tuple[Shape, Shape]) -> None:
     with pytest.raises(BadInput, match="expected vectors or image maps"):
         require_vectors_or_maps(PAIR, *shapes)
+
+
+def test_losses_that_share_layers_train_a_student_and_leave_nothing_in_it() -> None:
+    """Two losses on one layer of the teacher, two pairs on it, one loss twice."""
+    student, teacher = (toy_model(Convnet(channels=[width, width])) for width in (4, 6))
+    one = [LayerPair(student="stages.0", teacher="stages.0")]
+    two = [*one, LayerPair(student="stages.1", teacher="stages.0")]
+    objective: list[AnyLoss] = [Hints(layers=one), Hints(layers=two), Vid(layers=two)]
+    objective += [Attention(layers=one), Nst(layers=two), Similarity(layers=two)]
+    before, taught = weights_of(student), weights_of(teacher)
+
+    history = train(
+        student,
+        toy_images(),
+        Plan("student", Phase.TRAINING_STUDENT, briefly(), objective, torch.device("cpu")),
+        Heard().reporter,
+        LiveTeaching(teacher, "float32", needs(objective).teacher_layers),
+    )
+
+    assert history.epochs[-1].losses.keys() == {
+        "hints", "hints_2", "vid", "attention", "nst", "similarity",
+    }  # fmt: skip
+    assert weights_of(student).keys() == before.keys()
+    assert not equal(weights_of(student), before)
+    assert equal(weights_of(teacher), taught)

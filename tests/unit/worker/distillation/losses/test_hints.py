@@ -33,6 +33,16 @@ def test_the_distance_by_hand() -> None:
     assert hints.hints_B(student, teacher).tolist() == [2.0, 5.0]
 
 
+def test_is_the_published_distance_over_the_number_of_elements() -> None:
+    """Equation 3's squared length, without its factor of 1/2, over the elements' number."""
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 2, 3, 4, 5, dtype=torch.float64, generator=generator)
+
+    expected = [float((a - b).norm() ** 2) / 60 for a, b in zip(student, teacher, strict=True)]
+
+    assert hints.hints_B(student, teacher).tolist() == pytest.approx(expected)
+
+
 def test_a_vector_passes_through_a_linear_regressor() -> None:
     loss = loss_of((3,), (2,))
     (regressor,) = (module for module in loss.modules() if isinstance(module, nn.Linear))
@@ -90,6 +100,9 @@ def test_two_pairs_may_share_a_teachers_layer_and_add_up() -> None:
     expected = hints.hints_B(first(student.features["s"]), teacher.features["t"])
     expected = expected + hints.hints_B(second(student.features["u"]), teacher.features["t"])
     torch.testing.assert_close(values, expected)
+    assert {name for name, _ in loss.named_parameters()} == {
+        f"comparisons.{pair}.regressor.{part}" for pair in (0, 1) for part in ("weight", "bias")
+    }
 
 
 @pytest.mark.parametrize(
