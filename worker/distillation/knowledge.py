@@ -34,12 +34,8 @@ from worker.distillation.dataset import Dataset, Part
 from worker.distillation.determinism import reproducible
 from worker.distillation.errors import BadInput
 from worker.distillation.feed import Feed, num_batches
-from worker.distillation.knowledge_store import (
-    MANIFEST_FILE,
-    KnowledgeWriter,
-    Layout,
-    StoredKnowledge,
-)
+from worker.distillation.knowledge_layout import Layout
+from worker.distillation.knowledge_store import MANIFEST_FILE, KnowledgeWriter, StoredKnowledge
 from worker.distillation.loss import Shapes
 from worker.distillation.reporting import Pace, Reporter
 from worker.distillation.signals import Signals
