@@ -1,5 +1,6 @@
 """A record gives back what it was given, whatever befell its writer, or refuses by name."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -355,6 +356,32 @@ def test_knowledge_whose_shards_are_shared_is_never_written_over(tmp_path: Path)
     assert_gives(tmp_path / "source", planned())
 
 
+def test_a_writer_killed_as_it_starts_over_leaves_no_journal_of_shards_that_are_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_half(tmp_path, planned())
+    (tmp_path / "signals-00000.bin").unlink()
+
+    def killed(writer: KnowledgeWriter, done: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(KnowledgeWriter, "checkpoint", killed)
+        with pytest.raises(KeyboardInterrupt):
+            KnowledgeWriter(tmp_path, planned())
+
+    assert KnowledgeWriter(tmp_path, planned()).done == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere no call takes space at once")
+def test_a_record_takes_its_space_before_a_row_is_written(tmp_path: Path) -> None:
+    """So a full disk raises; met by a memory map later, it would kill the process (SIGBUS)."""
+    manifest = planned(layers={"wide": (10_000,)})
+    KnowledgeWriter(tmp_path, manifest)
+
+    assert (tmp_path / "signals-00000.bin").stat().st_blocks * 512 >= manifest.bytes
+
+
 KILLED = """
 import sys
 from pathlib import Path
@@ -479,6 +506,19 @@ def test_a_manifest_that_does_not_fit_its_shards_is_refused(
     finally:
         path.write_text(text)
     assert caught.value.code == "damaged_knowledge"
+
+
+def test_a_manifest_that_leaves_out_the_last_shard_is_refused(whole: Path) -> None:
+    path = whole / MANIFEST_FILE
+    text = path.read_text()
+    manifest = json.loads(text)
+    manifest["shards"].pop()
+    path.write_text(json.dumps(manifest))
+    try:
+        with pytest.raises(BadInput, match="other shards"):
+            StoredKnowledge.open(whole)
+    finally:
+        path.write_text(text)
 
 
 def test_shards_of_another_size_than_this_version_writes_are_read(whole: Path) -> None:

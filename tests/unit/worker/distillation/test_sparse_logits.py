@@ -150,7 +150,7 @@ def test_any_gap_gives_finite_numbers(gap: float) -> None:
     logits_BC = torch.zeros(1, 50)
     logits_BC[0, 7] = gap
 
-    read_BC = through(logits_BC, top_k=3)
+    read_BC = through(logits_BC, top_k=1)
 
     assert read_BC.isfinite().all()
     assert read_BC.exp().sum() == pytest.approx(1, abs=1e-5)
@@ -159,6 +159,18 @@ def test_any_gap_gives_finite_numbers(gap: float) -> None:
     if gap <= 1e4:
         lowest = F.log_softmax(logits_BC, dim=1).min().item()
         assert read_BC.min().item() == pytest.approx(lowest, rel=2e-3)
+
+
+@given(st.integers(2, 2000), st.data())
+@quickly
+def test_no_class_that_was_kept_becomes_less_probable_than_the_rest(
+    num_classes: int, data: st.DataObject
+) -> None:
+    top_k = data.draw(st.integers(1, num_classes - 1))
+
+    _, kept_BK, others_B = unpacked(encode(torch.zeros(1, num_classes), top_k), num_classes, top_k)
+
+    assert kept_BK.min() >= others_B[0] - 1e-9
 
 
 def test_all_classes_kept_leave_no_rest() -> None:
