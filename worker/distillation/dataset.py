@@ -5,6 +5,7 @@ Shapes: N = examples, C = channels, H, W = height and width in pixels, F = featu
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,8 +21,8 @@ from app.contracts.dataset import Task
 Part = Literal["train", "validation", "test"]
 PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
-DIGESTED_AT_ONCE = 4096
-"""Examples, so that data larger than memory is never in it whole."""
+DIGESTED_BYTES = 2**24
+"""At once, so that data larger than memory is never in it whole."""
 
 Tell = Callable[[int, int], None]
 """Called now and then while data is read with (done, total); may raise ``Stopped``."""
@@ -105,12 +106,17 @@ class Dataset:
         total = hashlib.sha256(self.description.model_dump_json().encode())
         for array in (self.inputs, self.labels, *(self.ids[part] for part in PARTS)):
             total.update(f"{array.dtype.str} {array.shape}".encode())
-            for start in range(0, len(array), DIGESTED_AT_ONCE):
-                total.update(np.ascontiguousarray(array[start : start + DIGESTED_AT_ONCE]).data)
+            at_once = max(1, DIGESTED_BYTES // (array.itemsize * math.prod(array.shape[1:])))
+            for start in range(0, len(array), at_once):
+                total.update(np.ascontiguousarray(array[start : start + at_once]).data)
         return total.hexdigest()
 
     def transfer_ids(self, omit_classes: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return the train ids, ascending, without those of some classes."""
+        """Return the train ids, ascending, without those of some classes.
+
+        Raises:
+            ValueError: a name is no class of the data.
+        """
         train = self.ids["train"]
         if not omit_classes:
             return train

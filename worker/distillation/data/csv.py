@@ -86,13 +86,13 @@ def _layout(settings: Csv, header: list[str]) -> Layout:
 
 
 def _positions(header: list[str], names: Sequence[str], setting: str, delimiter: str) -> list[int]:
-    positions: list[int] = []
+    positions: dict[int, None] = {}
     for number, name in enumerate(names):
         position = _position(header, name, f"{setting}.{number}", delimiter)
         if position in positions:
             raise BadInput("duplicate_column", f"`{setting}` names {shown(name)} twice")
-        positions.append(position)
-    return positions
+        positions[position] = None
+    return list(positions)
 
 
 def _position(header: list[str], name: str, setting: str, delimiter: str) -> int:

@@ -4,11 +4,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.contracts.dataset import Task
 from app.contracts.model import AnyArchitecture, Mlp
 from app.contracts.training import Training
 from worker.distillation.build import build
-from worker.distillation.predictor import Predictor
 from worker.distillation.dataset import Dataset, InputDescription
+from worker.distillation.predictor import Predictor
 
 CLASSES = ["a", "b", "c"]
 SMALL = Mlp(hidden_sizes=[6])
@@ -42,6 +43,45 @@ def toy_images(
             "test": ids[num_train + num_validation :],
         },
         description=images_of(list(shape)),
+    )
+
+
+def table_of(task: Task, num_features: int = 4) -> InputDescription:
+    """Describe a table of two targets, whose scales differ, or of two labels."""
+    return InputDescription(
+        kind="table",
+        shape=[num_features],
+        mean=[2.0] * num_features,
+        std=[3.0] * num_features,
+        task=task,
+        output_names=["height", "weight"],
+        output_mean=[170.0, -4.0] if task == "regression" else None,
+        output_std=[8.0, 0.5] if task == "regression" else None,
+    )
+
+
+def toy_table(task: Task, num_train: int = 22, num_validation: int = 9) -> Dataset:
+    """Return rows whose features tell two numbers, or two labels that are sometimes unknown."""
+    chance = np.random.default_rng(8)
+    num_examples = num_train + num_validation + 5
+    description = table_of(task)
+    inputs = chance.normal(2, 3, (num_examples, description.shape[0])).astype(np.float32)
+    hidden = (inputs[:, :2] - 2) / 3
+    if task == "regression":
+        labels = hidden * [8.0, 0.5] + [170.0, -4.0]
+    else:
+        labels = (hidden > 0).astype(np.float64)
+        labels[::7, 1] = np.nan
+    ids = np.arange(num_examples, dtype=np.int64)
+    return Dataset(
+        inputs=inputs,
+        labels=labels.astype(np.float32),
+        ids={
+            "train": ids[:num_train],
+            "validation": ids[num_train : num_train + num_validation],
+            "test": ids[num_train + num_validation :],
+        },
+        description=description,
     )
 
 

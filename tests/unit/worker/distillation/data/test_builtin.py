@@ -47,3 +47,23 @@ def test_tables_have_their_columns_and_classes(
     assert data.output_names == output_names
     assert len(data.columns or []) == shape[1]
     assert set(data.labels.tolist()) == set(range(len(output_names)))
+
+
+def test_diabetes_is_a_table_of_measurements_and_one_number_to_predict(tmp_path: Path) -> None:
+    data = read_named("diabetes", tmp_path)
+
+    assert data.task == "regression"
+    assert data.output_names == ["progression"]
+    assert data.inputs.shape == (442, 10)
+    assert (data.labels.shape, data.labels.dtype) == ((442, 1), np.dtype(np.float32))
+    # As sklearn's own description states the range of the target.
+    assert (data.labels.min(), data.labels.max()) == (25, 346)
+    ages = data.inputs[:, 0]
+    assert data.columns is not None
+    assert data.columns[0].name == "age"
+    assert (ages.min(), ages.max()) == (19, 79)  # years, so not scaled by all examples
+
+
+@pytest.mark.parametrize("name", ["digits", "breast_cancer", "wine", "diabetes"])
+def test_the_contract_knows_the_task_of_the_data(name: str, tmp_path: Path) -> None:
+    assert Builtin.model_validate({"name": name}).task == read_named(name, tmp_path).task

@@ -13,6 +13,10 @@ from worker.distillation.errors import BadInput
 GOOD = "age,colour,label\n1,red,yes\n2.5,blue,no\n-3e1,red,yes\n"
 
 
+LABELS = "age,rain,wind\n1,0,1\n2,1,\n3,1.0,0\n"
+NUMBERS = "city,x,price,size\nOslo,1,2.5,-1\nRome,2,-3e1,0\nOslo,3,7,1e4\n"
+
+
 def unheard(done: int, total: int) -> None:
     """Nobody listens."""
 
@@ -154,6 +158,98 @@ def test_a_column_that_is_not_there_is_answered_with_the_nearest(
 
 def test_a_feature_asked_for_twice_is_refused(tmp_path: Path) -> None:
     assert refusal(GOOD, tmp_path, features=["age", "age"]).code == "duplicate_column"
+
+
+def test_labels_are_yes_no_or_unknown_and_every_other_column_is_a_feature(tmp_path: Path) -> None:
+    data = read_text(LABELS, tmp_path, task="multi_label", targets=["wind", "rain"])
+
+    assert data.task == "multi_label"
+    assert data.output_names == ["wind", "rain"]
+    assert data.labels.dtype == np.float32
+    np.testing.assert_array_equal(data.labels, [[1, 0], [np.nan, 1], [0, 1]])
+    assert data.inputs.tolist() == [[1], [2], [3]]
+
+
+def test_targets_are_numbers_in_their_own_units(tmp_path: Path) -> None:
+    data = read_text(NUMBERS, tmp_path, task="regression", targets=["price", "size"])
+
+    assert data.task == "regression"
+    assert data.output_names == ["price", "size"]
+    assert data.labels.dtype == np.float32
+    assert data.labels.tolist() == [[2.5, -1], [-30, 0], [7, 10_000]]
+    assert [column.name for column in data.columns or []] == ["city", "x"]
+    assert data.inputs.tolist() == [[1, 0, 1], [0, 1, 2], [1, 0, 3]]
+
+
+def test_targets_of_many_rows_stay_in_order(tmp_path: Path) -> None:
+    rows = [f"1,{number}" for number in range(3000)]
+
+    data = read_text("\n".join(["x,y", *rows]), tmp_path, task="regression", targets=["y"])
+
+    assert data.labels[:, 0].tolist() == list(range(3000))
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "code", "says"),
+    [
+        (LABELS.replace("1,0,1", "1,2,1"), {}, "not_zero_or_one", 'line 2, column "rain": "2"'),
+        (LABELS.replace("3,1.0", "3,yes"), {}, "not_zero_or_one", 'line 4, column "rain": "yes"'),
+        (LABELS.replace("3,1.0", "3,nan"), {}, "not_zero_or_one", 'line 4, column "rain": "nan"'),
+        (LABELS.replace("3,1.0", "3,0.5"), {}, "not_zero_or_one", 'line 4, column "rain": "0.5"'),
+        (LABELS, {"targets": ["rain", "rain"]}, "duplicate_column", '`targets` names "rain"'),
+        (LABELS, {"features": ["age", "wind"]}, "target_among_features", '"wind" is both'),
+        (LABELS, {"targets": ["age", "rain", "wind"]}, "no_features", '"age", "rain", "wind"'),
+        (LABELS, {"targets": ["rain", "winds"]}, "unknown_column", "`targets.1`"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_refused(
+    text: str, settings: dict[str, object], code: str, says: str, tmp_path: Path
+) -> None:
+    wanted = {"task": "multi_label", "targets": ["rain", "wind"]} | settings
+
+    error = refusal(text, tmp_path, **wanted)
+
+    assert error.code == code
+    assert says in str(error)
+
+
+def test_the_nearest_columns_to_a_target_are_named(tmp_path: Path) -> None:
+    error = refusal(LABELS, tmp_path, task="multi_label", targets=["winds"])
+
+    assert '"wind"' in str(error.hint)
+
+
+@pytest.mark.parametrize(
+    ("cell", "code"),
+    [
+        ("", "empty_cell"),
+        ("dear", "not_a_number"),
+        ("nan", "not_a_number"),
+        ("inf", "not_a_number"),
+        ("1e39", "not_a_number"),
+        ("1_0", "not_a_number"),
+    ],
+)
+def test_a_target_that_is_no_finite_number_is_refused_by_line_and_column(
+    cell: str, code: str, tmp_path: Path
+) -> None:
+    text = NUMBERS.replace("-3e1", cell)
+
+    error = refusal(text, tmp_path, task="regression", targets=["price", "size"])
+
+    assert error.code == code
+    assert 'line 3, column "price"' in str(error)
+
+
+def test_targets_count_towards_what_fits_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.distillation.data.csv.MAX_VALUES", 5)
+
+    error = refusal(LABELS, tmp_path, task="multi_label", targets=["rain", "wind"])
+
+    assert error.code == "too_large"
+    assert "line 3" in str(error)
 
 
 def test_a_column_of_free_text_is_refused(tmp_path: Path) -> None:
