@@ -13,17 +13,16 @@ import numpy.typing as npt
 
 from app.contracts.dataset import Builtin
 from app.contracts.job import JobSpec, Phase, Progress
+from worker.distillation.cautions import cautions
 from worker.distillation.dataset import Dataset, InputDescription, Part, RawData, Tell
 from worker.distillation.fit import check_fit, check_targets, check_task
 from worker.distillation.reporting import Reporter
 from worker.distillation.schemes import check_scheme
-from worker.distillation.split import divide, divide_at_random
+from worker.distillation.split import divide, divide_at_random, divide_labels
 from worker.distillation.workspace import Workspace
 
 BLOCK_BYTES = 64 * 2**20
 """Of float64 values that are summed at once, whatever the size of an image."""
-FEW_EXAMPLES = 100
-MUCH_LARGER = 20
 
 
 def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
@@ -34,7 +33,8 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
         check_fit(spec, list(data.inputs.shape[1:]))
         check_task(spec, data)
         ids = _divided(spec, data)
-        _warn_of_small_parts(data, ids, reporter)
+        for caution in cautions(data, ids):
+            reporter.warn(caution)
         Dataset(data.inputs, data.labels, ids, _description(data, ids["train"])).save(folder)
 
 
@@ -42,7 +42,10 @@ def _divided(spec: JobSpec, data: RawData) -> dict[Part, npt.NDArray[np.int64]]:
     split = spec.dataset.split
     if data.task == "classification":
         return divide(data.labels.astype(np.int64), data.output_names, split, data.test)
-    ids = divide_at_random(len(data.labels), split, data.test)
+    if data.task == "multi_label":
+        ids = divide_labels(data.labels.astype(np.float32), split, data.test)
+    else:
+        ids = divide_at_random(len(data.labels), split, data.test)
     check_targets(data, ids["train"])
     return ids
 
@@ -73,32 +76,6 @@ def _read(spec: JobSpec, workspace: Workspace, scratch: Path, tell: Tell) -> Raw
 def _reader(name: str) -> Callable[..., RawData]:
     read: Callable[..., RawData] = importlib.import_module(f"worker.distillation.data.{name}").read
     return read
-
-
-def _warn_of_small_parts(
-    data: RawData, ids: dict[Part, npt.NDArray[np.int64]], reporter: Reporter
-) -> None:
-    num_test, num_validation = len(ids["test"]), len(ids["validation"])
-    if num_test < FEW_EXAMPLES:
-        reporter.warn(
-            f"The test part has only {num_test} examples: one more error costs "
-            f"{100 / num_test:.1f} points of accuracy."
-        )
-    if 0 < num_validation < FEW_EXAMPLES:
-        reporter.warn(
-            f"The validation part, which chooses the best epoch, has only {num_validation} "
-            "examples."
-        )
-    if data.task != "classification":
-        return
-    counts = np.bincount(data.labels[ids["train"]].astype(np.int64))
-    rarest, commonest = int(counts.argmin()), int(counts.argmax())
-    if counts[commonest] > MUCH_LARGER * counts[rarest]:
-        reporter.warn(
-            f'Class "{data.output_names[commonest]}" has {counts[commonest]:,} training examples, '
-            f'"{data.output_names[rarest]}" has {counts[rarest]:,}: judge by macro F1 rather than '
-            "by accuracy."
-        )
 
 
 def _description(data: RawData, train: npt.NDArray[np.int64]) -> InputDescription:

@@ -12,6 +12,7 @@ from worker.distillation.dataset import Dataset
 from worker.distillation.errors import BadInput, Stopped
 from worker.distillation.stages import prepare
 
+DIABETES = {"source": "builtin", "name": "diabetes"}
 ROWS = [f"{number},7,{'ab'[number % 2]}" for number in range(40)]
 TABLE = "\n".join(["x,constant,label", *ROWS]).encode()
 
@@ -20,11 +21,19 @@ def table(**split: object) -> dict[str, object]:
     return {"source": "file", "file": "file-table", "format": {"name": "csv"}, "split": split}
 
 
-def prepared(folder: Path, **changes: object) -> tuple[Dataset, Heard]:
+def targets(task: str, *names: str) -> dict[str, object]:
+    return {**table(), "format": {"name": "csv", "task": task, "targets": names}}
+
+
+def prepared_text(folder: Path, text: str, **changes: object) -> tuple[Dataset, Heard]:
     heard = Heard()
-    workspace = workspace_with(folder, table=TABLE)
+    workspace = workspace_with(folder, table=text.encode())
     prepare.run(spec_of(**changes), workspace, heard.reporter)
     return Dataset.load(workspace.stage("prepared")), heard
+
+
+def prepared(folder: Path, **changes: object) -> tuple[Dataset, Heard]:
+    return prepared_text(folder, TABLE.decode(), **changes)
 
 
 def refusal(folder: Path, **changes: object) -> BadInput:
@@ -102,6 +111,84 @@ def test_an_archive_of_images_is_prepared_from_its_own_test_part(tmp_path: Path)
     }
     assert sorted(data.inputs[data.ids["test"], 0, 0, 0].tolist()) == [0, 1, 2, 100, 101, 102]
     assert data.labels[data.ids["test"]].tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_target_is_measured_on_the_train_part_alone_and_kept_in_its_units(
+    tmp_path: Path,
+) -> None:
+    data, _ = prepared(tmp_path, dataset=DIABETES)
+    train = data.labels[data.ids["train"]].astype(np.float64)
+
+    assert data.description.task == "regression"
+    assert data.description.output_names == ["progression"]
+    assert data.description.output_mean == pytest.approx([train.mean()])
+    assert data.description.output_std == pytest.approx([train.std()])
+    assert data.labels.dtype == np.dtype(np.float32)
+    assert data.labels.max() == 346
+    assert {part: len(ids) for part, ids in data.ids.items()} == {
+        "train": 308,
+        "validation": 45,
+        "test": 89,
+    }
+
+
+def test_several_targets_each_have_their_own_mean_and_deviation(tmp_path: Path) -> None:
+    rows = [f"{number},{number % 3},{10 * number}" for number in range(60)]
+    text = "\n".join(["x,y,z", *rows])
+
+    data, _ = prepared_text(tmp_path, text, dataset=targets("regression", "z", "y"))
+
+    train = data.inputs[data.ids["train"], 0].astype(np.float64)
+    assert data.description.output_mean == pytest.approx([10 * train.mean(), (train % 3).mean()])
+    assert data.description.output_std == pytest.approx([10 * train.std(), (train % 3).std()])
+
+
+def test_labels_are_prepared_with_what_is_unknown_and_without_a_scale(tmp_path: Path) -> None:
+    rows = [f"{number},{number % 2},{'' if number % 3 else number % 2}" for number in range(60)]
+
+    data, heard = prepared_text(
+        tmp_path, "\n".join(["x,y,z", *rows]), dataset=targets("multi_label", "y", "z")
+    )
+
+    assert data.description.task == "multi_label"
+    assert data.description.output_names == ["y", "z"]
+    assert (data.description.output_mean, data.description.output_std) == (None, None)
+    assert np.isnan(data.labels[:, 1]).sum() == 40
+    assert len(heard.reporter.warnings) == 2  # of small parts; uneven labels there are none
+
+
+def test_the_only_yes_of_a_label_is_trained_on(tmp_path: Path) -> None:
+    for seed in range(5):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        rows = [f"{number},{int(number == 17)}" for number in range(40)]
+        dataset = {**targets("multi_label", "y"), "split": {"seed": seed}}
+
+        data, _ = prepared_text(folder, "\n".join(["x,y", *rows]), dataset=dataset)
+
+        assert 17 in data.ids["train"]
+
+
+@pytest.mark.parametrize("task", ["multi_label", "regression"])
+def test_a_target_that_is_the_same_in_every_train_example_is_refused(
+    task: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match='"y" is 1 in every train example'):
+        prepared_text(tmp_path, "x,y\n" + "1,1\n2,1\n" * 20, dataset=targets(task, "y"))
+
+    assert not (tmp_path / "prepared").exists()
+
+
+def test_a_loss_for_another_task_is_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    error = refusal(tmp_path, dataset=DIABETES, objective=[{"loss": "soft_targets"}])
+
+    assert error.code == "loss_does_not_fit_task"
+
+
+def test_an_unknown_class_is_not_omitted(tmp_path: Path) -> None:
+    error = refusal(tmp_path, transfer={"omit_classes": ["three"]})
+
+    assert error.code == "unknown_class"
 
 
 def test_the_same_spec_gives_the_same_bytes(tmp_path: Path) -> None:
