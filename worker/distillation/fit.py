@@ -7,7 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from app.contracts.job import JobSpec
-from app.contracts.model import AnyArchitecture, MutualTeacher, TrainedTeacher
+from app.contracts.model import (
+    AnyArchitecture,
+    AnyTeacher,
+    Ensemble,
+    MutualTeacher,
+    TrainedTeacher,
+)
+from app.contracts.objective import AnyLoss
 from app.contracts.response_losses import Labels
 from app.contracts.training import ShiftCrop, Training
 from worker.distillation.dataset import RawData
@@ -55,15 +62,26 @@ def check_task(spec: JobSpec, data: RawData) -> None:
 
     Raises BadInput naming the part of the spec.
     """
-    for number, loss in enumerate(spec.objective):
+    for place, loss in _losses(spec):
         check_loss(loss, data.task, len(data.output_names))
         if data.task == "regression" and isinstance(loss, Labels) and loss.label_smoothing:
             raise BadInput(
                 "smoothing_needs_classes",
-                f"`objective.{number}.label_smoothing` is {loss.label_smoothing:g}; the data is "
-                "for regression, whose targets are no classes",
+                f"`{place}.label_smoothing` is {loss.label_smoothing:g}; the data is for "
+                "regression, whose targets are no classes",
                 "Leave it out, or use a huber distance.",
             )
+    if (
+        data.task == "regression"
+        and isinstance(spec.teacher, Ensemble)
+        and spec.teacher.mean == "probabilities"
+    ):
+        raise BadInput(
+            "mean_needs_classes",
+            "`teacher.mean` is probabilities; the data is for regression, whose predictions are "
+            "none",
+            "Use logits, which for regression is the mean of the predictions.",
+        )
     _check_transfer(spec, data)
 
 
@@ -99,7 +117,7 @@ def _check_transfer(spec: JobSpec, data: RawData) -> None:
                 f'`transfer.omit_classes` names "{name}", which is no class of the data',
                 f"The nearest are {', '.join(nearest)}.",
             )
-    if len(names) - len(set(omitted)) < 2:  # noqa: PLR2004 (what telling apart needs)
+    if omitted and len(names) - len(set(omitted)) < 2:  # noqa: PLR2004 (what telling apart needs)
         raise BadInput(
             "too_few_classes",
             f"`transfer.omit_classes` leaves {len(names) - len(set(omitted))} of {len(names)} "
@@ -124,8 +142,29 @@ def _check_shifts(place: str, training: Training, side: int) -> None:
             )
 
 
+def _losses(spec: JobSpec) -> Iterator[tuple[str, AnyLoss]]:
+    objectives = {"objective": spec.objective}
+    for number, assistant in enumerate(spec.assistants):
+        objectives[f"assistants.{number}.objective"] = assistant.objective or []
+    for place, objective in objectives.items():
+        for number, loss in enumerate(objective):
+            yield f"{place}.{number}", loss
+
+
+def _trained_teachers(spec: JobSpec) -> Iterator[tuple[str, TrainedTeacher]]:
+    teachers: dict[str, AnyTeacher] = {"teacher": spec.teacher}
+    if isinstance(spec.teacher, Ensemble):
+        for number, member in enumerate(spec.teacher.members):
+            teachers[f"teacher.members.{number}.teacher"] = member.teacher
+    for place, teacher in teachers.items():
+        if isinstance(teacher, TrainedTeacher):
+            yield place, teacher
+
+
 def _architectures(spec: JobSpec) -> Iterator[tuple[str, AnyArchitecture]]:
-    if isinstance(spec.teacher, TrainedTeacher | MutualTeacher):
+    for place, teacher in _trained_teachers(spec):
+        yield f"{place}.architecture", teacher.architecture
+    if isinstance(spec.teacher, MutualTeacher):
         yield "teacher.architecture", spec.teacher.architecture
     for number, assistant in enumerate(spec.assistants):
         yield f"assistants.{number}.architecture", assistant.architecture
@@ -133,8 +172,8 @@ def _architectures(spec: JobSpec) -> Iterator[tuple[str, AnyArchitecture]]:
 
 
 def _trainings(spec: JobSpec) -> Iterator[tuple[str, Training]]:
-    if isinstance(spec.teacher, TrainedTeacher):
-        yield "teacher.training", spec.teacher.training
+    for place, teacher in _trained_teachers(spec):
+        yield f"{place}.training", teacher.training
     for number, assistant in enumerate(spec.assistants):
         yield f"assistants.{number}.training", assistant.training
     yield "training", spec.training
