@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+import torch
+from torch import nn
+
 from app.contracts.model import AnyArchitecture, ModelInitialization, Student
 from worker.distillation.build import build, load_model, read_config
 from worker.distillation.dataset import InputDescription
 from worker.distillation.errors import BadInput
-from worker.distillation.predictor import Predictor
+from worker.distillation.predictor import Predictor, Restore
 from worker.distillation.workspace import Workspace
 
 
@@ -46,7 +49,7 @@ def initial_student(
 ) -> tuple[Predictor, InputDescription]:
     """Return the student before training, and the inputs it takes.
 
-    A registered start keeps its own standardisation, to which its weights are fitted.
+    A registered start keeps its own standardisation of inputs, to which its weights are fitted.
 
     Raises:
         BadInput: the registered model is of another architecture, or does not fit the data.
@@ -57,7 +60,34 @@ def initial_student(
     folder = registered_folder(identifier, workspace, data)
     config = read_config(folder)
     _check_architecture(identifier, config.architecture, student.architecture)
-    return load_model(folder), config.description
+    model = load_model(folder)
+    return model, answer_as(data, model, config.description)
+
+
+def answer_as(
+    data: InputDescription, model: Predictor, description: InputDescription
+) -> InputDescription:
+    """Let a model's answers be standard deviations of the data's own targets; for regression.
+
+    Its predictions stay what they were: the last layer takes over what its mean and deviation and
+    the data's differ by. Returns the changed model's description.
+    """
+    if data.output_mean is None or data.output_std is None:
+        return description
+    before, after = model.restore, Restore(data.output_mean, data.output_std)
+    assert isinstance(before, Restore)  # noqa: S101 (the tasks are the same)
+    if (description.output_mean, description.output_std) != (data.output_mean, data.output_std):
+        classifier = model.network.get_submodule("classifier")
+        assert isinstance(classifier, nn.Linear)  # noqa: S101 (every architecture's last layer)
+        with torch.no_grad():
+            classifier.weight.mul_((before.std_C / after.std_C)[:, None])
+            # In float64, for means may be large and nearly the same.
+            shift_C = before.mean_C.double() - after.mean_C
+            classifier.bias.copy_((classifier.bias * before.std_C + shift_C) / after.std_C)
+        model.restore = after
+    return description.model_copy(
+        update={"output_mean": data.output_mean, "output_std": data.output_std}
+    )
 
 
 def _check_architecture(identifier: str, given: AnyArchitecture, expected: AnyArchitecture) -> None:

@@ -5,10 +5,20 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
+from safetensors.torch import load_file
 
+from app.contracts.dataset import Task
 from app.contracts.model import CifarResnet, Convnet, Mlp
-from tests.unit.worker.distillation.toys import equal, images_of, toy_model, weights_of
-from worker.distillation.build import load_model, read_config, save_model
+from tests.unit.worker.distillation.toys import (
+    SMALL,
+    equal,
+    images_of,
+    table_of,
+    toy_model,
+    toy_table,
+    weights_of,
+)
+from worker.distillation.build import build, load_model, read_config, save_model
 
 RAW = torch.arange(100, dtype=torch.float32).reshape(4, 1, 5, 5)
 
@@ -48,6 +58,48 @@ def test_a_saved_model_answers_as_before(
     torch.testing.assert_close(loaded(RAW), model(RAW))
     assert read_config(tmp_path).architecture == architecture
     assert read_config(tmp_path).description == images_of([1, 5, 5])
+
+
+@pytest.mark.parametrize("task", ["multi_label", "regression"])
+def test_a_model_of_a_table_has_an_output_a_name_and_survives_its_folder(
+    task: Task, tmp_path: Path
+) -> None:
+    rows = torch.tensor(toy_table(task).inputs)
+    model = build(SMALL, table_of(task), seed=1)
+    save_model(model, tmp_path, SMALL, table_of(task))
+    loaded = load_model(tmp_path)
+
+    assert loaded(rows).shape == (36, 2)
+    assert torch.equal(loaded(rows), model(rows))
+    assert read_config(tmp_path).description == table_of(task)
+
+
+def test_predictions_are_in_the_units_of_the_targets_and_answers_in_deviations() -> None:
+    rows = torch.tensor(toy_table("regression").inputs)
+    model = build(SMALL, table_of("regression"), seed=1)
+
+    answers_BC = model.answers(rows)
+
+    assert torch.equal(answers_BC, model.network((rows - 2) / 3))
+    expected_BC = answers_BC * torch.tensor([8.0, 0.5]) + torch.tensor([170.0, -4.0])
+    assert torch.equal(model(rows), expected_BC)
+
+
+def test_logits_of_labels_are_answered_as_they_are() -> None:
+    rows = torch.tensor(toy_table("multi_label").inputs)
+    model = build(SMALL, table_of("multi_label"), seed=1)
+
+    assert torch.equal(model(rows), model.answers(rows))
+
+
+def test_weights_in_a_file_carry_the_units_of_the_targets(tmp_path: Path) -> None:
+    description = table_of("regression")
+    save_model(build(SMALL, description, seed=1), tmp_path, SMALL, description)
+
+    written = load_file(tmp_path / "model.safetensors")
+
+    assert written["restore.mean_C"].tolist() == description.output_mean
+    assert written["restore.std_C"].tolist() == description.output_std
 
 
 def test_equal_models_are_equal_files(tmp_path: Path) -> None:

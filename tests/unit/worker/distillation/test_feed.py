@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.worker.distillation.toys import toy_images
+from tests.unit.worker.distillation.toys import toy_images, toy_table
 from worker.distillation import feed
 from worker.distillation.dataset import Dataset
 from worker.distillation.feed import Feed
@@ -44,3 +44,26 @@ def test_the_mapped_file_gives_what_memory_gives(
         assert torch.equal(inputs, file_inputs)
         assert inputs.dtype == torch.float32
         assert torch.equal(inputs, torch.tensor(mapped.inputs[ids_B.numpy()]).float())
+
+
+def test_classes_and_labels_are_fed_as_they_are() -> None:
+    classes_N = Feed(toy_images(), CPU).labels
+    labels_NC = Feed(toy_table("multi_label"), CPU).labels
+
+    assert torch.equal(classes_N, torch.arange(36) % 3)
+    assert labels_NC.dtype == torch.float32
+    np.testing.assert_array_equal(labels_NC.numpy(), toy_table("multi_label").labels)
+    assert labels_NC.isnan().any()
+
+
+def test_targets_are_fed_in_standard_deviations_from_the_mean() -> None:
+    data = toy_table("regression")
+    data.labels[0] = [178, -5]  # the mean and a deviation, the mean and two less
+
+    targets_NC = Feed(data, CPU).labels
+
+    assert targets_NC.dtype == torch.float32
+    assert targets_NC[0].tolist() == [1, -2]
+    torch.testing.assert_close(
+        targets_NC[1:], torch.tensor((data.inputs[1:, :2] - 2) / 3), rtol=1e-4, atol=1e-4
+    )
