@@ -17,8 +17,8 @@ import torch
 from app.contracts.dataset import Builtin, Split
 from app.contracts.job import JobSpec, Resources
 from app.contracts.model import Mlp, Student, TrainedTeacher
-from app.contracts.response_losses import SoftTargets
 from app.contracts.report import Report
+from app.contracts.response_losses import SoftTargets
 from app.contracts.training import Adamw, OneCycle, ShiftCrop, Training
 from worker.distillation import pipeline
 from worker.distillation.reporting import Reporter
@@ -64,10 +64,12 @@ def run(seed: int) -> Report:
 
 def errors(report: Report) -> tuple[int, int, int]:
     """Return the test errors of teacher, baseline and student."""
-    baseline = report.baseline
-    if baseline is None:
-        raise ValueError("the report has no baseline; the recipe asks for one")
-    return report.teacher.test.errors, baseline.test.errors, report.student.test.errors
+    models = {"teacher": report.teacher, "baseline": report.baseline, "student": report.student}
+    found = {role: model.test.errors for role, model in models.items() if model is not None}
+    match [found.get(role) for role in models]:
+        case [int(teacher), int(baseline), int(student)]:
+            return teacher, baseline, student
+    raise ValueError(f"the report has errors of {list(found)} alone; the recipe asks for all three")
 
 
 def main() -> int:

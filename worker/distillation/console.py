@@ -13,7 +13,8 @@ from app.contracts.message import (
     ProgressMade,
     Warned,
 )
-from app.contracts.report import ModelReport, Report
+from app.contracts.report import Report
+from app.contracts.report_figures import figures, roles
 
 
 class Console:
@@ -40,7 +41,7 @@ def _line(message: AnyMessage) -> str:
     if isinstance(message, PhaseStarted):
         text = f"{_words(message.phase)} ..."
     elif isinstance(message, PhaseFinished):
-        text = "  not needed" if message.skipped else f"  {message.summary}"
+        text = f"  {message.summary or ('not needed' if message.skipped else '')}"
     elif isinstance(message, Warned):
         text = f"  warning: {message.message}"
     elif isinstance(message, Failed):
@@ -54,17 +55,15 @@ def _line(message: AnyMessage) -> str:
 
 def table(report: Report) -> str:
     """Lay teacher, baseline and student side by side, on the test part."""
-    models = {"teacher": report.teacher, "baseline": report.baseline, "student": report.student}
-    head = f"{'':10}{'accuracy':>10}{'errors':>8}{'log loss':>10}{'parameters':>12}{'bytes':>12}"
-    return "\n".join([head, *(_row(role, model) for role, model in models.items() if model)])
-
-
-def _row(role: str, model: ModelReport) -> str:
-    test = model.test
-    accuracy = f"{test.accuracy * 100:.2f} %"
-    return (
-        f"{role:10}{accuracy:>10}{test.errors:>8}{test.log_loss:>10.4f}"
-        f"{model.num_parameters:>12,}{model.bytes:>12,}"
+    columns = [["", *figures(report)]]
+    columns += [[role] for role in roles(report)]
+    for cells in figures(report).values():
+        for column, cell in zip(columns[1:], cells, strict=True):
+            column.append(cell)
+    widths = [max(map(len, column)) for column in columns]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])])
+        for row in zip(*columns, strict=True)
     )
 
 

@@ -1,38 +1,93 @@
-"""How good a model is and how close to its teacher, from logits.
+"""How good a model is and how close to its teacher, from its answers.
 
-Shapes: N = examples, C = classes.
+Answers are logits of classes or labels, or predictions in the targets' units. Labels are classes
+(N); or 0, 1 and NaN, where nobody knows, of each label (N, C); or targets (N, C).
+
+Shapes: N = examples, C = outputs.
 """
 
+import math
+
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchmetrics.functional.classification import (
+    binary_calibration_error,
     multiclass_calibration_error,
     multiclass_f1_score,
 )
 
-from app.contracts.report import Fidelity, Scores
+from app.contracts.dataset import Task
+from app.contracts.report import Fidelity, Quality, Scores
 
 CALIBRATION_BINS = 15
 TOP5_FROM_CLASSES = 6
 
+COMPARED_BY: dict[Task, Quality] = {
+    "classification": "accuracy",
+    "multi_label": "macro_f1",
+    "regression": "r2",
+}
 
-def scores(logits_NC: Tensor, labels_N: Tensor) -> Scores:
-    """Score one model on one part, in float64.
 
-    Macro F1 leaves out a class that is neither among the labels nor predicted.
+def scores(answers_NC: Tensor, labels: Tensor, task: Task = "classification") -> Scores:
+    """Score one model on one part, in float64."""
+    if task == "classification":
+        return _of_classes(answers_NC.double(), labels.long())
+    if task == "multi_label":
+        return _of_labels(answers_NC.double(), labels.double())
+    return _of_numbers(answers_NC.double(), labels.double())
+
+
+def fidelity(student_NC: Tensor, teacher_NC: Tensor, task: Task = "classification") -> Fidelity:
+    """Say how close the student's answers are to the teacher's, in float64."""
+    student_NC, teacher_NC = student_NC.double(), teacher_NC.double()
+    if task == "regression":
+        scaled_NC = (student_NC - teacher_NC) / deviation_C(teacher_NC)
+        return Fidelity(
+            rmse=math.sqrt(float(scaled_NC.square().mean())),
+            r2=float(r2_C(student_NC, teacher_NC).mean()),
+        )
+    if task == "multi_label":
+        agreement = ((student_NC > 0) == (teacher_NC > 0)).double().mean()
+        divergence = _divergence(*(_yes_and_no(each) for each in (student_NC, teacher_NC)))
+    else:
+        agreement = (student_NC.argmax(dim=1) == teacher_NC.argmax(dim=1)).double().mean()
+        divergence = _divergence(student_NC.log_softmax(dim=1), teacher_NC.log_softmax(dim=1))
+    # Rounding may leave equals a hair below 0.
+    return Fidelity(agreement=float(agreement), mean_divergence=max(0.0, divergence))
+
+
+def deviation_C(values_NC: Tensor) -> Tensor:
+    """Return the standard deviation of each output; 1 of one that does not vary."""
+    spread_C = values_NC.std(dim=0, correction=0)
+    return spread_C.where(spread_C > 0, 1.0)
+
+
+def f1_counts(answers_NC: Tensor, labels_NC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return, of each example and label (N, C), whether it is a true or false positive, or missed.
+
+    An unknown label is none of them.
     """
-    logits_NC, labels_N = logits_NC.double(), labels_N.long()
+    known = ~labels_NC.isnan()
+    said, true = (answers_NC > 0) & known, (labels_NC > 0) & known
+    return said & true, said & ~true, ~said & true
+
+
+def _of_classes(logits_NC: Tensor, labels_N: Tensor) -> Scores:
+    """Macro F1 leaves out a class that is neither among the labels nor predicted."""
     num_examples, num_classes = logits_NC.shape
-    probabilities_NC = logits_NC.softmax(dim=1)
     errors = int((logits_NC.argmax(dim=1) != labels_N).sum())
+    accuracy = (num_examples - errors) / num_examples
     top5_accuracy = None
     if num_classes >= TOP5_FROM_CLASSES:
         hits_N = (logits_NC.topk(5, dim=1).indices == labels_N[:, None]).any(dim=1)
         top5_accuracy = float(hits_N.double().mean())
     return Scores(
         num_examples=num_examples,
+        quality=accuracy,
         errors=errors,
-        accuracy=(num_examples - errors) / num_examples,
+        accuracy=accuracy,
         top5_accuracy=top5_accuracy,
         macro_f1=float(
             multiclass_f1_score(logits_NC.argmax(dim=1), labels_N, num_classes, average="macro")
@@ -40,24 +95,63 @@ def scores(logits_NC: Tensor, labels_N: Tensor) -> Scores:
         log_loss=float(F.cross_entropy(logits_NC, labels_N)),
         calibration_error=float(
             multiclass_calibration_error(
-                probabilities_NC, labels_N, num_classes, n_bins=CALIBRATION_BINS
+                logits_NC.softmax(dim=1), labels_N, num_classes, n_bins=CALIBRATION_BINS
             )
         ),
     )
 
 
-def fidelity(student_NC: Tensor, teacher_NC: Tensor) -> Fidelity:
-    """Say how close the student's answers are to the teacher's, in float64."""
-    student_NC, teacher_NC = student_NC.double(), teacher_NC.double()
-    agrees_N = student_NC.argmax(dim=1) == teacher_NC.argmax(dim=1)
-    divergence = F.kl_div(
-        student_NC.log_softmax(dim=1),
-        teacher_NC.log_softmax(dim=1),
-        reduction="batchmean",
-        log_target=True,
+def _of_labels(logits_NC: Tensor, labels_NC: Tensor) -> Scores:
+    """A label without a yes, said or true, has no F1 and is left out of its mean."""
+    known = ~labels_NC.isnan()
+    answers, truths = logits_NC[known], labels_NC[known]
+    errors = int(((answers > 0) != (truths > 0)).sum())
+    hits_C, wrong_C, missed_C = (each.sum(dim=0) for each in f1_counts(logits_NC, labels_NC))
+    counted_C = (hits_C + wrong_C + missed_C) > 0
+    f1_C = 2 * hits_C / (2 * hits_C + wrong_C + missed_C).clamp_min(1)
+    macro_f1 = float(f1_C[counted_C].mean()) if counted_C.any() else 0.0
+    all_right_N = (~known | ((logits_NC > 0) == (labels_NC > 0))).all(dim=1)
+    num_known = max(1, len(truths))
+    return Scores(
+        num_examples=len(logits_NC),
+        quality=macro_f1,
+        errors=errors,
+        accuracy=(len(truths) - errors) / num_known,
+        exact_match=float(all_right_N[known.any(dim=1)].double().mean()),
+        macro_f1=macro_f1,
+        log_loss=float(F.binary_cross_entropy_with_logits(answers, truths)),
+        calibration_error=float(
+            binary_calibration_error(answers.sigmoid(), truths.long(), n_bins=CALIBRATION_BINS)
+        ),
     )
-    return Fidelity(
-        agreement=float(agrees_N.double().mean()),
-        # Rounding may leave equals a hair below 0.
-        mean_divergence=max(0.0, float(divergence)),
+
+
+def _of_numbers(predictions_NC: Tensor, targets_NC: Tensor) -> Scores:
+    """Of several targets each counts in its own standard deviations, lest one drown the others."""
+    unit_C = deviation_C(targets_NC) if targets_NC.shape[1] > 1 else torch.ones(1)
+    errors_NC = (predictions_NC - targets_NC) / unit_C
+    r2 = float(r2_C(predictions_NC, targets_NC).mean())
+    return Scores(
+        num_examples=len(targets_NC),
+        quality=r2,
+        rmse=math.sqrt(float(errors_NC.square().mean())),
+        mae=float(errors_NC.abs().mean()),
+        r2=r2,
+    )
+
+
+def r2_C(predictions_NC: Tensor, targets_NC: Tensor) -> Tensor:
+    """Return the share of each target's variance that is explained; 0 of one that does not vary."""
+    residual_C = (predictions_NC - targets_NC).square().sum(dim=0)
+    total_C = (targets_NC - targets_NC.mean(dim=0)).square().sum(dim=0)
+    return torch.where(total_C > 0, 1 - residual_C / total_C.clamp_min(1e-300), 0.0)
+
+
+def _yes_and_no(logits_NC: Tensor) -> Tensor:
+    return torch.cat([F.logsigmoid(logits_NC), F.logsigmoid(-logits_NC)], dim=1)
+
+
+def _divergence(student_log_probs: Tensor, teacher_log_probs: Tensor) -> float:
+    return float(
+        F.kl_div(student_log_probs, teacher_log_probs, reduction="batchmean", log_target=True)
     )

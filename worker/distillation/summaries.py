@@ -6,6 +6,7 @@ from app.contracts.job import Phase
 from app.contracts.knowledge import KnowledgeManifest
 from app.contracts.message import Manifest
 from app.contracts.report import Report
+from app.contracts.report_figures import QUALITIES, roles, shown_quality
 from worker.distillation.dataset import PARTS, Dataset
 from worker.distillation.history import History
 from worker.distillation.knowledge import is_reused
@@ -37,7 +38,9 @@ def summary(phase: Phase, workspace: Workspace) -> str:
 
 
 def read_report(workspace: Workspace) -> Report:
-    return Report.model_validate_json((workspace.stage("evaluation") / "report.json").read_text())
+    """Return the result without its details: as exported, or as it is until then."""
+    stage = "outputs" if workspace.is_finished("outputs") else "evaluation"
+    return Report.model_validate_json((workspace.stage(stage) / "report.json").read_text())
 
 
 def _of_training(role: str, history: History) -> str:
@@ -58,7 +61,10 @@ def _named(role: str, folder: Path) -> str:
 
 def _of_assistants(workspace: Workspace) -> str:
     folders = sorted(workspace.stage("assistants").iterdir(), key=lambda path: int(path.name))
-    return "; ".join(_of_training(f"assistant {each.name}", History.load(each)) for each in folders)
+    return "; ".join(
+        _of_training(f"assistant {number}", History.load(folder))
+        for number, folder in enumerate(folders, start=1)
+    )
 
 
 def _of_data(workspace: Workspace) -> str:
@@ -80,11 +86,11 @@ def _of_knowledge(workspace: Workspace) -> str:
 
 def _of_report(workspace: Workspace) -> str:
     report = read_report(workspace)
-    models = {"teacher": report.teacher, "baseline": report.baseline, "student": report.student}
-    accuracies = ", ".join(
-        f"{role} {model.test.accuracy * 100:.1f} %" for role, model in models.items() if model
+    qualities = ", ".join(
+        f"{role} {shown_quality(report, model.test.quality)}"
+        for role, model in roles(report).items()
     )
-    return f"accuracy on test: {accuracies}"
+    return f"{QUALITIES[report.compared_by]} on test: {qualities}"
 
 
 def _of_outputs(workspace: Workspace) -> str:

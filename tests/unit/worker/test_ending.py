@@ -9,7 +9,7 @@ from app.contracts.message import ExitCode
 from app.contracts.report import Fidelity, ModelReport, Report, Scores
 from worker.ending import Ending, Verdict
 
-SCORES = Scores(num_examples=1, errors=0, accuracy=1, macro_f1=1, log_loss=0, calibration_error=0)
+SCORES = Scores(num_examples=1, quality=1, errors=0, accuracy=1)
 MODEL = ModelReport(architecture="mlp", num_parameters=1, bytes=1, latency_seconds=1, test=SCORES)
 REPORT = Report(
     teacher=MODEL,

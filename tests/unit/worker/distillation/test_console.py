@@ -68,11 +68,10 @@ def test_the_table_sets_the_models_side_by_side(tmp_path: Path) -> None:
     def model(errors: int, num_parameters: int) -> ModelReport:
         test = Scores(
             num_examples=100,
+            quality=1 - errors / 100,
             errors=errors,
             accuracy=1 - errors / 100,
-            macro_f1=0.9,
             log_loss=0.25,
-            calibration_error=0.1,
         )
         return ModelReport(
             architecture="mlp",
@@ -94,7 +93,13 @@ def test_the_table_sets_the_models_side_by_side(tmp_path: Path) -> None:
     )
 
     assert [line.split() for line in table(report).splitlines()] == [
-        ["accuracy", "errors", "log", "loss", "parameters", "bytes"],
-        ["teacher", "98.00", "%", "2", "0.2500", "12,345", "49,380"],
-        ["student", "93.00", "%", "7", "0.2500", "678", "2,712"],
+        ["teacher", "student"],
+        ["architecture", "mlp", "mlp"],
+        ["test", "accuracy", "98.00%", "93.00%"],
+        ["test", "errors", "2", "of", "100", "7", "of", "100"],
+        ["log", "loss", "(nats)", "0.2500", "0.2500"],
+        ["parameters", "12,345", "678"],
+        ["bytes", "49,380", "2,712"],
+        ["latency", "(ms)", "1.000", "1.000"],
     ]
+    assert len({len(line) for line in table(report).splitlines()}) == 1

@@ -4,16 +4,21 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from app.contracts.job import JobSpec
-from app.contracts.report import Report
-from tests.unit.worker.distillation.specs import Heard, spec_of, workspace_with
-from tests.unit.worker.distillation.trained import KEPT_EPOCH, leave_models
+from app.contracts.report import FullReport
+from tests.unit.worker.distillation.specs import MLP, Heard, spec_of, workspace_with
+from tests.unit.worker.distillation.trained import KEPT_EPOCH, leave_model, leave_models
+from worker.distillation.dataset import Dataset
 from worker.distillation.errors import BadInput, Stopped
-from worker.distillation.stages import evaluate, prepare
+from worker.distillation.stages import collect_knowledge, evaluate, prepare
+from worker.distillation.teachers import ENSEMBLE_FILE, EnsembleConfig
 from worker.distillation.workspace import Workspace
 
 # Of a train part that is small and a test part of 6 zeros, 3 ones and 1 two.
@@ -21,14 +26,17 @@ ROWS = ["0"] * 6 + ["1"] * 3 + ["2"]
 ROLES = ("teacher", "baseline", "student")
 
 
-def table_spec(**changes: object) -> JobSpec:
-    dataset = {
+def table_dataset(**format_: object) -> dict[str, object]:
+    return {
         "source": "file",
         "file": "file-table",
-        "format": {"name": "csv"},
+        "format": {"name": "csv", **format_},
         "split": {"validation": 0.25, "test": 0.5},
     }
-    return spec_of(dataset=dataset, **changes)
+
+
+def table_spec(**changes: object) -> JobSpec:
+    return spec_of(**{"dataset": table_dataset(), **changes})
 
 
 def table() -> bytes:
@@ -37,25 +45,35 @@ def table() -> bytes:
 
 
 def evaluated(
-    folder: Path, says: Mapping[str, int | None], spec: JobSpec | None = None
-) -> tuple[Report, Heard]:
-    heard = Heard()
+    folder: Path,
+    says: Mapping[str, int | None],
+    spec: JobSpec | None = None,
+    content: bytes | None = None,
+) -> tuple[FullReport, Heard]:
     spec = spec or table_spec()
-    workspace = workspace_with(folder, table=table())
-    prepare.run(spec, workspace, Heard().reporter)
+    workspace = prepared(folder, spec, table() if content is None else content)
     leave_models(spec, workspace, says)
+    return evaluated_in(workspace, spec)
+
+
+def prepared(folder: Path, spec: JobSpec, content: bytes, **files: bytes) -> Workspace:
+    workspace = workspace_with(folder, table=content, **files)
+    prepare.run(spec, workspace, Heard().reporter)
+    return workspace
+
+
+def evaluated_in(workspace: Workspace, spec: JobSpec) -> tuple[FullReport, Heard]:
+    heard = Heard()
     evaluate.run(spec, workspace, heard.reporter)
-    return report_in(workspace), heard
-
-
-def report_in(workspace: Workspace) -> Report:
-    return Report.model_validate_json((workspace.stage("evaluation") / "report.json").read_text())
+    text = (workspace.stage("evaluation") / "report.json").read_text()
+    return FullReport.model_validate_json(text), heard
 
 
 def test_the_gain_and_the_share_of_the_gap_are_of_test_accuracy(tmp_path: Path) -> None:
     report, heard = evaluated(tmp_path, {"teacher": 0, "baseline": 2, "student": 1})
 
     assert report.baseline is not None
+    assert report.teacher is not None
     assert report.teacher.test.accuracy == pytest.approx(0.6)
     assert report.baseline.test.accuracy == pytest.approx(0.1)
     assert report.student.test.accuracy == pytest.approx(0.3)
@@ -72,8 +90,18 @@ def test_a_teacher_no_better_than_the_baseline_is_warned_of_and_leaves_no_gap(
     assert report.gap_recovered is None
     assert report.gain == pytest.approx(0.3)
     (warning,) = report.warnings
-    assert "The teacher (30.00% on test) is no better" in warning
+    assert "The teacher (30.00% on validation) is no better" in warning
     assert heard.reporter.warnings == [warning]
+
+
+def test_without_a_validation_part_the_teacher_is_judged_on_test(tmp_path: Path) -> None:
+    dataset = {**table_dataset(), "split": {"validation": 0, "test": 0.5}}
+
+    report, _ = evaluated(
+        tmp_path, {"teacher": 1, "baseline": 1, "student": 0}, table_spec(dataset=dataset)
+    )
+
+    assert "The teacher (30.00% on test) is no better" in report.warnings[0]
 
 
 def test_a_student_no_better_than_the_baseline_is_said_to_be(tmp_path: Path) -> None:
@@ -94,6 +122,7 @@ def test_fidelity_compares_student_and_teacher(tmp_path: Path) -> None:
     report, _ = evaluated(tmp_path, {"teacher": 0, "baseline": 0, "student": 1})
     said, unsaid = (math.exp(logit) / (math.exp(2) + 2) for logit in (2, 0))
 
+    assert report.fidelity is not None
     assert report.fidelity.agreement == 0
     assert report.fidelity.mean_divergence == pytest.approx(2 * (said - unsaid), rel=1e-5)
 
@@ -101,13 +130,18 @@ def test_fidelity_compares_student_and_teacher(tmp_path: Path) -> None:
 def test_models_are_described(tmp_path: Path) -> None:
     report, _ = evaluated(tmp_path, dict.fromkeys(ROLES))
 
+    assert report.teacher is not None
     # 1 input, 32 or 8 hidden units, 3 classes
     assert report.teacher.num_parameters == 32 + 32 + 3 * 32 + 3
     assert report.student.num_parameters == 8 + 8 + 3 * 8 + 3
     assert report.compression == pytest.approx(163 / 43)
+    # Two operations for each weight of the two layers.
+    assert report.student.flops == 2 * (8 + 3 * 8)
     assert report.teacher.architecture == "mlp"
     assert report.teacher.epoch == KEPT_EPOCH
     assert report.student.bytes == (tmp_path / "student/model.safetensors").stat().st_size
+    assert report.teacher.latency_seconds is not None
+    assert report.student.latency_seconds is not None
     assert report.speedup == pytest.approx(
         report.teacher.latency_seconds / report.student.latency_seconds
     )
@@ -161,3 +195,138 @@ def test_answers_that_are_not_numbers_fail_the_job(tmp_path: Path) -> None:
 
     assert caught.value.code == "non_finite_logits"
     assert "student" in str(caught.value)
+
+
+def test_labels_are_scored_where_they_are_known(tmp_path: Path) -> None:
+    dataset = table_dataset(task="multi_label", targets=["first", "second"])
+    rows = ["1,1,0", "2,1,", "3,0,0", "4,1,1"]
+    content = "\n".join(["x,first,second", *rows * 20]).encode()
+
+    report, _ = evaluated(
+        tmp_path,
+        {"teacher": 0, "baseline": 1, "student": 0},
+        table_spec(dataset=dataset),
+        content,
+    )
+
+    assert (report.task, report.compared_by) == ("multi_label", "macro_f1")
+    data = Dataset.load(tmp_path / "prepared")
+    first, second = data.labels[data.ids["test"]].T
+    known = second[~np.isnan(second)]
+    # The first label is always said, the second never.
+    assert report.student.test.errors == (first == 0).sum() + (known == 1).sum()
+    assert report.student.test.accuracy == pytest.approx(
+        ((first == 1).sum() + (known == 0).sum()) / (len(first) + len(known))
+    )
+    share = first.mean()
+    assert report.student.test.macro_f1 == pytest.approx((2 * share / (1 + share) + 0) / 2)
+    assert report.fidelity is not None
+    assert (report.fidelity.agreement, report.fidelity.mean_divergence) == (1, 0)
+    assert [each.name for each in report.details["student"].outputs] == ["first", "second"]
+
+
+def test_numbers_are_scored_in_the_units_of_the_data(tmp_path: Path) -> None:
+    dataset = table_dataset(task="regression", targets=["price"])
+    content = "\n".join(["x,price", *(f"{n},{1000 + 10 * (n % 2)}" for n in range(80))]).encode()
+
+    report, _ = evaluated(
+        tmp_path, {"baseline": 0, "student": 0, "teacher": 0}, table_spec(dataset=dataset), content
+    )
+
+    # All say two deviations above the mean: some 1,015 for 1,000 and 1,010.
+    assert (report.task, report.compared_by) == ("regression", "r2")
+    assert report.student.test.mae == pytest.approx(10, abs=1)
+    assert report.student.test.rmse == pytest.approx(math.sqrt((15**2 + 5**2) / 2), abs=1)
+    assert report.student.test.r2 == report.student.test.quality
+    assert report.fidelity is not None
+    assert (report.fidelity.rmse, report.gain) == (0, 0)
+
+
+def test_a_teacher_of_whom_only_answers_are_known_is_scored_by_them(tmp_path: Path) -> None:
+    teacher = {"source": "signals", "file": "file-signals", "values": "logits"}
+    spec = table_spec(teacher=teacher)
+    num_rows = len(ROWS) * 8
+    says = pa.table(
+        {"example_id": range(num_rows), "0": [2.0] * num_rows, "1": [0.0] * num_rows}
+        | {"2": [0.0] * num_rows}
+    )
+    sink = pa.BufferOutputStream()
+    pq.write_table(says, sink)
+    workspace = prepared(tmp_path, spec, table(), signals=sink.getvalue().to_pybytes())
+    collect_knowledge.run(spec, workspace, Heard().reporter)
+    leave_models(spec, workspace, {"baseline": 2, "student": 1})
+
+    report, _ = evaluated_in(workspace, spec)
+
+    assert report.teacher is not None
+    assert report.teacher.test.accuracy == pytest.approx(0.6)
+    assert report.teacher.validation is not None
+    assert (report.teacher.architecture, report.teacher.latency_seconds) == (None, None)
+    assert (report.compression, report.speedup) == (None, None)
+    assert report.gap_recovered == pytest.approx(0.4)
+    assert report.fidelity is not None
+    assert report.fidelity.agreement == 0
+    assert report.details["teacher"].curve == []
+
+
+def test_assistants_are_measured_too(tmp_path: Path) -> None:
+    spec = table_spec(assistants=[{"architecture": MLP}, {"architecture": MLP}])
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, {"teacher": 0, "baseline": 2, "student": 1})
+    description = Dataset.load(workspace.stage("prepared")).description
+    with workspace.writing("assistants") as folder:
+        for number, label in enumerate((0, 1)):
+            (folder / str(number)).mkdir()
+            leave_model(folder / str(number), spec.student.architecture, description, 0, label)
+
+    report, _ = evaluated_in(workspace, spec)
+
+    assert [each.test.accuracy for each in report.assistants] == pytest.approx([0.6, 0.3])
+    assert set(report.details) == {
+        "teacher",
+        "assistant_1",
+        "assistant_2",
+        "baseline",
+        "student",
+    }
+
+
+def test_an_ensemble_is_one_teacher_of_all_its_members(tmp_path: Path) -> None:
+    member = {"teacher": {"source": "train", "architecture": MLP}}
+    teacher = {"source": "ensemble", "members": [member] * 2, "mean": "logits"}
+    spec = table_spec(teacher=teacher)
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, {"baseline": 2, "student": 1})
+    description = Dataset.load(workspace.stage("prepared")).description
+    with workspace.writing("teacher") as folder:
+        for number, label in enumerate((0, 1)):
+            (folder / f"member-{number}").mkdir()
+            leave_model(
+                folder / f"member-{number}", spec.student.architecture, description, 0, label
+            )
+        config = EnsembleConfig(weights=[3, 1], mean="logits")
+        (folder / ENSEMBLE_FILE).write_text(config.model_dump_json())
+
+    report, _ = evaluated_in(workspace, spec)
+
+    assert report.teacher is not None
+    assert report.teacher.architecture == "mlp + mlp"
+    assert (report.compression, report.teacher.flops) == (2, 2 * 64)
+    assert report.teacher.test.accuracy == pytest.approx(0.6)
+    assert report.teacher.bytes == 2 * (report.student.bytes or 0)
+
+
+def test_in_mutual_learning_the_peer_is_the_teacher(tmp_path: Path) -> None:
+    spec = table_spec(teacher={"source": "mutual", "architecture": MLP})
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, {"baseline": 2, "student": 1})
+    description = Dataset.load(workspace.stage("prepared")).description
+    peer = workspace.stage("student") / "peer"
+    peer.mkdir()
+    leave_model(peer, spec.student.architecture, description, 0, 0)
+
+    report, _ = evaluated_in(workspace, spec)
+
+    assert report.teacher is not None
+    assert report.teacher.test.accuracy == pytest.approx(0.6)
+    assert report.gap_recovered == pytest.approx(0.4)
