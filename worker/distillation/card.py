@@ -2,17 +2,44 @@
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from pydantic import JsonValue
 
 from app.contracts.dataset import Builtin
 from app.contracts.export import ExportFormat
 from app.contracts.job import JobSpec
-from app.contracts.report import ModelReport, Report
+from app.contracts.report import Report
+from app.contracts.report_figures import (
+    QUALITIES,
+    figures,
+    interval_text,
+    roles,
+    shown_gain,
+    shown_gain_interval,
+)
 from worker.distillation.dataset import InputDescription
 
-_TASKS = {"image": "image-classification", "table": "tabular-classification"}
+_TASKS = {
+    ("image", "classification"): "image-classification",
+    ("table", "classification"): "tabular-classification",
+    ("table", "multi_label"): "tabular-classification",
+    ("table", "regression"): "tabular-regression",
+}
+
+
+_PRINTED = {
+    "classification": "print([output_names[each] for each in logits.argmax(axis=1)])",
+    "multi_label": (
+        "print([[name for name, each in zip(output_names, row) if each > 0] for row in logits])"
+    ),
+    "regression": "print(output_names, predictions)",
+}
+
+
+def output_name(description: InputDescription) -> str:
+    """Return what an exported student calls its output."""
+    return "predictions" if description.task == "regression" else "logits"
 
 
 def preprocessor_config(description: InputDescription) -> dict[str, JsonValue]:
@@ -52,8 +79,7 @@ def model_card(spec: JobSpec, description: InputDescription, report: Report) -> 
         "",
         (
             f"A `{report.student.architecture}` of {report.student.num_parameters:,} parameters, "
-            f"distilled from a `{report.teacher.architecture}` of "
-            f"{report.teacher.num_parameters:,}. It tells {len(report.output_names)} classes apart."
+            f"distilled from {_teacher(report)}. {_answers(report)}"
         ),
         "",
         "## Results",
@@ -74,19 +100,24 @@ def _front_matter(
     spec: JobSpec, description: InputDescription, report: Report, name: str
 ) -> list[str]:
     """Return YAML; each value is JSON, which is YAML too, so nothing in it is markup."""
-    task = _TASKS[description.kind]
+    task = _TASKS[description.kind, description.task]
     data = spec.dataset.name if isinstance(spec.dataset, Builtin) else spec.dataset.format.name
     test = report.student.test
     metrics = [
         ("accuracy", "Accuracy", test.accuracy),
         ("f1", "Macro F1", test.macro_f1),
         ("log_loss", "Log loss in nats", test.log_loss),
+        ("rmse", "RMSE", test.rmse),
+        ("mae", "MAE", test.mae),
+        ("r_squared", "R2", test.r2),
     ]
     result = {
         "task": {"type": task},
         "dataset": {"name": data, "type": data, "split": "test"},
         "metrics": [
-            {"type": metric, "name": title, "value": value} for metric, title, value in metrics
+            {"type": metric, "name": title, "value": value}
+            for metric, title, value in metrics
+            if value is not None
         ],
     }
     tags = ["knowledge-distillation", *spec.export]
@@ -97,56 +128,72 @@ def _front_matter(
     ]
 
 
+def _teacher(report: Report) -> str:
+    teacher = report.teacher
+    if teacher is None or teacher.num_parameters is None:
+        return "recorded answers"
+    return f"a `{teacher.architecture}` of {teacher.num_parameters:,}"
+
+
+def _answers(report: Report) -> str:
+    num_outputs = len(report.output_names)
+    if report.task == "classification":
+        return f"It tells {num_outputs} classes apart."
+    if report.task == "multi_label":
+        return f"It says yes or no to each of {num_outputs} labels."
+    return f"It predicts {', '.join(f'`{_escaped(name)}`' for name in report.output_names)}."
+
+
 def _results(report: Report) -> list[str]:
-    models = [report.teacher, report.baseline, report.student]
-    rows: dict[str, Callable[[ModelReport], str]] = {
-        "test accuracy": lambda model: f"{model.test.accuracy:.2%}",
-        "test errors": lambda model: f"{model.test.errors:,} of {model.test.num_examples:,}",
-        "macro F1": lambda model: f"{model.test.macro_f1:.4f}",
-        "log loss (nats)": lambda model: f"{model.test.log_loss:.4f}",
-        "calibration error": lambda model: f"{model.test.calibration_error:.4f}",
-        "parameters": lambda model: f"{model.num_parameters:,}",
-        "bytes": lambda model: f"{model.bytes:,}",
-        "latency of one example": lambda model: f"{model.latency_seconds * 1000:.3f} ms",
-    }
+    columns = roles(report)
     return [
-        "| | teacher | baseline | student |",
-        "|---|---|---|---|",
-        *(
-            f"| {name} | {' | '.join(say(model) if model else '-' for model in models)} |"
-            for name, say in rows.items()
-        ),
+        f"| | {' | '.join(columns)} |",
+        f"|---|{'---|' * len(columns)}",
+        *(f"| {name} | {' | '.join(cells)} |" for name, cells in figures(report).items()),
         "",
         (
             "The baseline is the student's architecture trained as long without a teacher; "
-            "latency is the median in PyTorch on the CPU of the machine that trained it."
+            "intervals hold in 95 of 100 bootstrap samples of the test examples; latency is the "
+            "median in PyTorch on the CPU of the machine that trained it."
         ),
     ]
 
 
 def _comparison(report: Report) -> list[str]:
-    lines = [
-        (
-            f"- The student gives the teacher's answer on {report.fidelity.agreement:.2%} of "
-            f"the test examples; mean KL(teacher || student) "
-            f"{report.fidelity.mean_divergence:.4f} nats."
+    lines = []
+    fidelity = report.fidelity
+    if fidelity is not None and fidelity.agreement is not None:
+        lines.append(
+            f"- The student gives the teacher's answer on {fidelity.agreement:.2%} of the test "
+            f"answers; mean KL(teacher || student) {fidelity.mean_divergence:.4f} nats."
         )
-    ]
+    elif fidelity is not None:
+        lines.append(
+            f"- Student and teacher differ by {fidelity.rmse:.4f} standard deviations of the "
+            "teacher's predictions (RMSE on test)."
+        )
     if report.gain is not None:
-        lines.append(f"- Gain over the baseline: {100 * report.gain:+.2f} points of accuracy.")
+        lines.append(
+            f"- Gain over the baseline: {shown_gain(report, report.gain)} of "
+            f"{QUALITIES[report.compared_by]} (95 % interval {shown_gain_interval(report)})."
+        )
     if report.gap_recovered is not None:
-        lines.append(f"- Share of the gap to the teacher recovered: {report.gap_recovered:.0%}.")
+        share = f"- Share of the gap to the teacher recovered: {report.gap_recovered:.0%}"
+        if report.gap_interval is not None:
+            share += f" (95 % interval {interval_text(report.gap_interval, '.0%')})"
+        lines.append(f"{share}.")
     return lines
 
 
 def _usage(formats: Sequence[ExportFormat], description: InputDescription) -> list[str]:
     shape = ", ".join(["1", *map(str, description.shape)])
+    output = output_name(description)
     values = "pixels from 0 to 255" if description.kind == "image" else "values as in the table"
     make_inputs = f"inputs = np.zeros(({shape}), np.float32)  # {values}; any number of examples"
     lines = [
         (
             "Inputs are raw, the model standardises them itself; see `preprocessor_config.json`. "
-            "The class names are in `config.json`, under `description`."
+            "The names of its outputs are in `config.json`, under `description`."
         ),
         "",
     ]
@@ -163,10 +210,10 @@ def _usage(formats: Sequence[ExportFormat], description: InputDescription) -> li
             "",
             'session = onnxruntime.InferenceSession("onnx/model.onnx")',
             make_inputs,
-            '(logits,) = session.run(["logits"], {"inputs": inputs})',
+            f'({output},) = session.run(["{output}"], {{"inputs": inputs}})',
             'config = json.loads(Path("config.json").read_text())',
             'output_names = config["description"]["output_names"]',
-            "print([output_names[each] for each in logits.argmax(axis=1)])",
+            _PRINTED[description.task],
             "```",
             "",
         ]
@@ -184,7 +231,7 @@ def _usage(formats: Sequence[ExportFormat], description: InputDescription) -> li
             "",
             'model = load_model(Path("."), "cpu")',
             make_inputs,
-            "logits = model(torch.from_numpy(inputs))",
+            f"{output} = model(torch.from_numpy(inputs))",
             "```",
             "",
         ]

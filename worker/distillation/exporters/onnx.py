@@ -1,6 +1,8 @@
-"""The student as `onnx/model.onnx`: `inputs` in raw values, `logits` out, any number of examples.
+"""The student as `onnx/model.onnx`, for any number of examples: raw `inputs` in, answers out.
 
-Shapes: B = batch, C = classes.
+The output is named `logits`; for regression `predictions`, which are in the targets' own units.
+
+Shapes: B = batch, C = outputs.
 """
 
 import contextlib
@@ -12,16 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from worker.distillation.card import output_name
 from worker.distillation.dataset import InputDescription
 from worker.distillation.errors import BadExport
 
 OPSET = 18  # onnxruntime from 1.14 on reads it
-TOLERANCE = 1e-3  # of the largest logit; float32 sums in another order differ by some 1e-6
+TOLERANCE = 1e-3  # of the largest answer; float32 sums in another order differ by some 1e-6
+ROUNDING = 4 * float(np.finfo(np.float32).eps)  # of an answer, in its own units
 
 
 def write(
@@ -33,11 +38,13 @@ def write(
     """
     student = student.cpu().eval()
     # Two, of whatever there is: a batch of one would be taken for the only size.
-    model = _exported(student, torch.cat([examples, examples])[:2])
+    output = output_name(description)
+    model = _exported(student, torch.cat([examples, examples])[:2], output)
     _strip(model)
     onnx.helper.set_model_props(
         model,
         {
+            "task": description.task,
             "output_names": json.dumps(description.output_names),
             "input": "raw pixels from 0 to 255" if description.kind == "image" else "raw values",
         },
@@ -46,17 +53,17 @@ def write(
     content = model.SerializeToString(deterministic=True)
     (folder / "onnx").mkdir()
     (folder / "onnx" / "model.onnx").write_bytes(content)
-    _check(content, student, examples)
+    _check(content, student, examples, description)
 
 
-def _exported(student: nn.Module, examples: Tensor) -> onnx.ModelProto:
+def _exported(student: nn.Module, examples: Tensor, output: str) -> onnx.ModelProto:
     with _quiet():
         program = torch.onnx.export(
             student,
             (examples,),
             dynamo=True,
             input_names=["inputs"],
-            output_names=["logits"],
+            output_names=[output],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             opset_version=OPSET,
             verbose=False,
@@ -97,22 +104,38 @@ def _strip(model: onnx.ModelProto) -> None:
 
 
 @torch.inference_mode()
-def _check(content: bytes, student: nn.Module, examples: Tensor) -> None:
+def _check(
+    content: bytes, student: nn.Module, examples: Tensor, description: InputDescription
+) -> None:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    output = output_name(description)
     for batch in (examples[:1], examples):
         expected_BC = student(batch).numpy()
-        (given_BC,) = session.run(["logits"], {"inputs": batch.numpy()})
+        (given_BC,) = session.run([output], {"inputs": batch.numpy()})
         if given_BC.shape != expected_BC.shape:
             raise BadExport(
                 "export_differs",
                 f"model.onnx answers {given_BC.shape}, the student {expected_BC.shape}",
             )
-        difference = float(np.abs(given_BC - expected_BC).max())
-        if not difference <= TOLERANCE * max(1.0, float(np.abs(expected_BC).max())):
+        difference_BC = np.abs(given_BC - expected_BC)
+        if not (difference_BC <= _allowed_BC(expected_BC, description)).all():
             raise BadExport(
                 "export_differs",
-                f"model.onnx differs from the student by {difference:g} in a logit, on "
-                f"{len(batch)} test examples",
+                f"model.onnx differs from the student by {difference_BC.max():g} in one of its "
+                f"{output}, on {len(batch)} test examples",
             )
+
+
+def _allowed_BC(
+    expected_BC: npt.NDArray[np.float32], description: InputDescription
+) -> npt.NDArray[np.float64]:
+    """Return by how much answers may differ: predictions by a share of the targets' deviation."""
+    mean_C = np.array(description.output_mean or 0.0)
+    std_C = np.array(description.output_std or 1.0)
+    largest = max(1.0, float(np.abs((expected_BC - mean_C) / std_C).max()))
+    allowed_BC: npt.NDArray[np.float64] = TOLERANCE * largest * std_C + ROUNDING * np.abs(
+        expected_BC
+    )
+    return allowed_BC

@@ -14,6 +14,7 @@ import yaml
 
 from app.contracts.job import JobSpec
 from app.contracts.message import Manifest
+from app.contracts.report import FullReport
 from tests.unit.worker.distillation.specs import Heard, spec_of, workspace_with
 from tests.unit.worker.distillation.trained import leave_models
 from worker.distillation.build import load_model, read_config
@@ -25,8 +26,8 @@ NAME = 'a --- <script>name</script>: with\n"quotes", # signs and [links](http://
 ALWAYS = {"config.json", "README.md", "report.json", "preprocessor_config.json"}
 
 
-def evaluated(folder: Path, spec: JobSpec) -> Workspace:
-    workspace = workspace_with(folder)
+def evaluated(folder: Path, spec: JobSpec, **files: bytes) -> Workspace:
+    workspace = workspace_with(folder, **files)
     prepare.run(spec, workspace, Heard().reporter)
     leave_models(spec, workspace, {"teacher": None, "baseline": 0, "student": None})
     evaluate.run(spec, workspace, Heard().reporter)
@@ -87,16 +88,45 @@ def test_a_registered_teacher_is_not_delivered_again(tmp_path: Path) -> None:
     assert not (outputs / "teacher").exists()
 
 
-def test_writing_again_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_writing_again_gives_the_same_bytes_but_for_what_is_timed(tmp_path: Path) -> None:
     spec = spec_of()
     workspace = evaluated(tmp_path, spec)
-    manifests = []
+    digests = []
     for name in ("once", "again"):
         export.run(spec, workspace, Heard().reporter)
-        manifests.append((workspace.stage("outputs") / "manifest.json").read_bytes())
+        manifest = (workspace.stage("outputs") / "manifest.json").read_text()
+        files = Manifest.model_validate_json(manifest).files
+        digests.append({file.path: file.sha256 for file in files})
         workspace.stage("outputs").rename(tmp_path / name)
 
-    assert manifests[0] == manifests[1]
+    once, again = digests
+    timed = {"report.json", "report.html", "student/report.json"}
+    assert once.keys() == again.keys() >= timed
+    assert {path for path in once if once[path] != again[path]} <= timed
+
+
+def test_the_report_has_the_exported_files_in_it(outputs: Path) -> None:
+    report = FullReport.model_validate_json((outputs / "report.json").read_text())
+
+    weights, onnx = report.exports
+    assert (weights.path, onnx.path) == ("student/model.safetensors", "student/onnx/model.onnx")
+    for file in report.exports:
+        assert file.bytes == (outputs / file.path).stat().st_size
+    assert (weights.latency_p50_seconds, weights.latency_p95_seconds) == (None, None)
+    assert onnx.latency_p50_seconds is not None
+    assert onnx.latency_p95_seconds is not None
+    assert 0 < onnx.latency_p50_seconds <= onnx.latency_p95_seconds < 1
+    assert (outputs / "student" / "report.json").read_bytes() == (
+        outputs / "report.json"
+    ).read_bytes()
+
+
+def test_the_page_is_of_the_final_report_and_under_the_jobs_name(outputs: Path) -> None:
+    page = (outputs / "report.html").read_text(encoding="utf-8")
+
+    assert "student/onnx/model.onnx" in page
+    assert "&lt;script&gt;name&lt;/script&gt;" in page
+    assert "<script" not in page
 
 
 def test_the_delivered_files_answer_alike(outputs: Path) -> None:
@@ -107,6 +137,54 @@ def test_the_delivered_files_answer_alike(outputs: Path) -> None:
     (from_onnx,) = session.run(["logits"], {"inputs": inputs})
     from_safetensors = load_model(outputs / "student")(torch.from_numpy(inputs)).detach().numpy()
     np.testing.assert_allclose(from_onnx, from_safetensors, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("task", "output"), [("multi_label", "logits"), ("regression", "predictions")]
+)
+def test_labels_and_numbers_are_exported_and_described(
+    task: str, output: str, tmp_path: Path
+) -> None:
+    format_ = {"name": "csv", "task": task, "targets": ["first", "second"]}
+    rows = (f"{number},{number % 2},{number % 3 // 2}" for number in range(60))
+    spec = spec_of(dataset={"source": "file", "file": "file-table", "format": format_})
+    content = "\n".join(["x,first,second", *rows]).encode()
+    workspace = evaluated(tmp_path, spec, table=content)
+
+    export.run(spec, workspace, Heard().reporter)
+
+    student = workspace.stage("outputs") / "student"
+    inputs = np.array([[1.0], [2.0], [3.0]], np.float32)
+    session = onnxruntime.InferenceSession(student / "onnx" / "model.onnx")
+    (answers,) = session.run([output], {"inputs": inputs})
+    expected = load_model(student)(torch.from_numpy(inputs)).detach().numpy()
+    np.testing.assert_allclose(answers, expected, rtol=1e-4, atol=1e-4)
+
+    card = (student / "README.md").read_text()
+    metrics = front_matter(card)["model-index"][0]["results"][0]["metrics"]
+    shown = {
+        "multi_label": {"accuracy", "f1", "log_loss"},
+        "regression": {"rmse", "mae", "r_squared"},
+    }
+    assert {each["type"] for each in metrics} == shown[task]
+    quality = {"multi_label": "macro F1", "regression": "R2"}[task]
+    assert re.search(rf"Gain over the baseline: [+-]\d\.\d+ of {quality} \(95 % interval", card)
+
+
+def test_the_card_of_a_student_of_recorded_answers_names_no_teacher(tmp_path: Path) -> None:
+    teacher = {"source": "knowledge", "knowledge": "knowledge-1"}
+    spec = spec_of(teacher=teacher, export=["onnx"], baseline=False)
+    workspace = workspace_with(tmp_path)
+    prepare.run(spec, workspace, Heard().reporter)
+    leave_models(spec, workspace, {"student": None})
+    evaluate.run(spec, workspace, Heard().reporter)
+
+    export.run(spec, workspace, Heard().reporter)
+
+    card = (workspace.stage("outputs") / "student" / "README.md").read_text()
+    assert "distilled from recorded answers. It tells 10 classes apart." in card
+    assert "| | student |" in card
+    assert "Gain" not in card
 
 
 def front_matter(card: str) -> dict[str, Any]:
