@@ -1,4 +1,4 @@
-"""The files that a job has delivered."""
+"""What a job has delivered: its files, and its report."""
 
 from pathlib import PurePosixPath
 
@@ -8,21 +8,31 @@ from starlette.responses import Response
 from app.access import JobsReader, Service
 from app.contracts.job import FileEntry
 from app.contracts.registry import Page
+from app.contracts.report import FullReport
 from app.downloads import RESPONSES, Blob, serve
 from app.services import results
 
-router = APIRouter(prefix="/v1/distillation/jobs/{job_id}/files", tags=["Jobs"])
+PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'; sandbox"
+)
+"""The report is shown from this service's origin, so it may load and run nothing."""
+
+router = APIRouter(prefix="/v1/distillation/jobs/{job_id}", tags=["Jobs"])
 
 
-@router.get("", summary="List a job's files")
+@router.get("/files", summary="List a job's files")
 def list_job_files(job_id: str, caller: JobsReader, service: Service) -> Page[FileEntry]:
     """List all files of a job, by path; there are none before it has succeeded."""
     return results.list_job_files(service.database, caller.project_id, job_id)
 
 
-@router.get("/{path:path}", summary="Download a job's file", responses=RESPONSES)
+@router.get("/files/{path:path}", summary="Download a job's file", responses=RESPONSES)
 @router.head(
-    "/{path:path}", summary="Ask about a job's file", name="head_job_file", responses=RESPONSES
+    "/files/{path:path}",
+    summary="Ask about a job's file",
+    name="head_job_file",
+    responses=RESPONSES,
 )
 def read_job_file(
     job_id: str, path: str, caller: JobsReader, service: Service, request: Request
@@ -31,3 +41,27 @@ def read_job_file(
     file = results.read_job_file(service.database, caller.project_id, job_id, path)
     name = PurePosixPath(file.path).name
     return serve(request, service.storage, Blob(file.sha256, file.bytes, file.media_type, name))
+
+
+@router.get("/report", summary="Read a job's report", response_model=FullReport)
+def read_report(job_id: str, caller: JobsReader, service: Service) -> Response:
+    """Give the whole report, of which the job's `result` is the short form."""
+    content = results.read_report(
+        service.database, service.storage, caller.project_id, job_id, "report.json"
+    )
+    return Response(content, media_type="application/json")
+
+
+@router.get(
+    "/report.html",
+    summary="See a job's report",
+    response_class=Response,
+    responses={200: {"content": {"text/html": {}}, "description": "A page that is whole."}},
+)
+def read_report_page(job_id: str, caller: JobsReader, service: Service) -> Response:
+    """Give the report as a page that needs nothing else, for a browser to show."""
+    content = results.read_report(
+        service.database, service.storage, caller.project_id, job_id, "report.html"
+    )
+    headers = {"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
+    return Response(content, media_type="text/html", headers=headers)

@@ -1,17 +1,18 @@
-"""What jobs have delivered: their files, and the models made of them."""
+"""What jobs have delivered: their files and report, and the models made of them."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.contracts.job import FileEntry
+from app.contracts.job import FileEntry, Status
 from app.contracts.registry import Model, Page
 from app.db.models import Job, JobFile
 from app.db.models import Model as ModelRow
 from app.db.session import Database
-from app.errors import NotFound
+from app.errors import Conflict, NotFound
 from app.services.ownership import ends, find, newest, owned
+from app.storage import Storage
 
 
 def list_job_files(database: Database, project_id: str, job_id: str) -> Page[FileEntry]:
@@ -26,6 +27,23 @@ def read_job_file(database: Database, project_id: str, job_id: str, path: str) -
     with database.read() as session:
         job = find(session, Job, project_id, job_id)
         return _entry(_row(session, job.id, path), path)
+
+
+def read_report(
+    database: Database, storage: Storage, project_id: str, job_id: str, path: str
+) -> bytes:
+    """Read a form of a job's report, by its path among the job's files.
+
+    Raises:
+        Conflict: The job has not succeeded, so there is no report.
+    """
+    with database.read() as session:
+        job = find(session, Job, project_id, job_id)
+        if job.status != Status.SUCCEEDED:
+            raise Conflict(f"the job is {job.status}; it has a report once it has succeeded")
+        file = _row(session, job.id, path)
+        sha256, size = file.sha256, file.bytes
+    return b"".join(storage.read(sha256, 0, size))
 
 
 def list_models(database: Database, project_id: str, after: str | None, limit: int) -> Page[Model]:

@@ -62,6 +62,7 @@ def test_digits_from_the_spec_to_a_student_that_answers(house: House, tmp_path: 
         assert len(content) == file["bytes"]
         contents[file["path"]] = content
     assert {
+        "report.html",
         "report.json",
         "student/README.md",
         "student/config.json",
@@ -71,6 +72,13 @@ def test_digits_from_the_spec_to_a_student_that_answers(house: House, tmp_path: 
         "teacher/config.json",
         "teacher/model.safetensors",
     } <= set(contents)
+
+    report = house.client.get(f"/v1/distillation/jobs/{job_id}/report").json()
+    assert report["student"] == result["student"]
+    assert len(report["details"]["student"]["confusion"]) == 10
+    page = house.client.get(f"/v1/distillation/jobs/{job_id}/report.html")
+    assert page.content == contents["report.html"]
+    assert "default-src 'none'" in page.headers["content-security-policy"]
 
     (tmp_path / "model.safetensors").write_bytes(contents["student/model.safetensors"])
     assert (

@@ -111,9 +111,7 @@ def spec(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 (a spec's fields)
 
 
 def report() -> Report:
-    scores = Scores(
-        num_examples=2, errors=1, accuracy=0.5, macro_f1=0.5, log_loss=1, calibration_error=0
-    )
+    scores = Scores(num_examples=2, quality=0.5, errors=1, accuracy=0.5)
     model = ModelReport(
         architecture="mlp", num_parameters=10, bytes=40, latency_seconds=0.001, test=scores
     )

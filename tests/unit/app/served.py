@@ -14,7 +14,7 @@ import httpx2
 
 from app.contracts.job import JobError, Phase
 from app.contracts.message import Manifest, OutputFile
-from app.contracts.report import Fidelity, ModelReport, Report, Scores
+from app.contracts.report import Fidelity, Interval, ModelReport, Report, Scores
 from app.contracts.requests import SCOPES
 from app.db import schema, verbs
 from app.db.lifecycle import Actor
@@ -122,6 +122,7 @@ def report(*, student_errors: int = 20, baseline_errors: int | None = 30) -> Rep
         accuracy = 1 - errors / 100
         test = Scores(
             num_examples=100,
+            quality=accuracy,
             errors=errors,
             accuracy=accuracy,
             macro_f1=accuracy,
@@ -137,11 +138,14 @@ def report(*, student_errors: int = 20, baseline_errors: int | None = 30) -> Rep
         )
 
     baseline = None if baseline_errors is None else model(baseline_errors, 2000)
+    gain = None if baseline_errors is None else (baseline_errors - student_errors) / 100
     return Report(
         teacher=model(10, 20_000),
         baseline=baseline,
         student=model(student_errors, 2000),
         fidelity=Fidelity(agreement=0.9, mean_divergence=0.1),
+        gain=gain,
+        gain_interval=None if gain is None else Interval(low=gain - 0.05, high=gain + 0.05),
         gap_recovered=None if baseline_errors is None else 0.5,
         compression=10,
         speedup=3,

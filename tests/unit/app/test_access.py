@@ -23,6 +23,8 @@ ROUTES: list[tuple[str, str, Scope]] = [
     ("GET", f"{JOBS}/x/files", "jobs:read"),
     ("GET", f"{JOBS}/x/files/y/z", "jobs:read"),
     ("HEAD", f"{JOBS}/x/files/y/z", "jobs:read"),
+    ("GET", f"{JOBS}/x/report", "jobs:read"),
+    ("GET", f"{JOBS}/x/report.html", "jobs:read"),
     ("POST", "/v1/files", "files:write"),
     ("GET", "/v1/files", "files:write"),
     ("GET", "/v1/files/x", "files:write"),

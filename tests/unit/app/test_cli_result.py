@@ -6,6 +6,7 @@ from rich.console import Console
 from app.cli.client import Refused
 from app.cli.download import _safe
 from app.cli.result import conclusion, print_result
+from app.contracts.report import Interval, ModelReport, Report, Scores
 from tests.unit.app.served import report
 
 
@@ -25,6 +26,39 @@ def test_a_gain_is_told_with_its_share_of_the_gap() -> None:
 
     assert "Distilling helped: the student makes 20 test errors" in said
     assert "teacher 30, 50% of the gap" in said
+
+
+def test_a_gain_that_may_be_chance_is_said_to_be() -> None:
+    sure = report(student_errors=20, baseline_errors=30)
+    unsure = sure.model_copy(update={"gain_interval": Interval(low=-0.01, high=0.2)})
+
+    assert "chance" not in conclusion(sure)
+    assert "On 100 test examples that may be chance." in conclusion(unsure)
+
+
+def test_a_gain_in_another_figure_is_told_by_its_name() -> None:
+    def model(r2: float) -> ModelReport:
+        return ModelReport(test=Scores(num_examples=9, quality=r2, r2=r2, rmse=3.5))
+
+    measured = Report(
+        task="regression",
+        compared_by="r2",
+        teacher=None,
+        baseline=model(0.5),
+        student=model(0.625),
+        fidelity=None,
+        num_examples={"test": 9},
+        output_names=["price"],
+    )
+    console = Console(width=120)
+    with console.capture() as captured:
+        print_result(console, measured)
+
+    assert "the student reaches R2 0.625, the same model trained without a teacher 0.500." in (
+        captured.get()
+    )
+    assert "RMSE" in captured.get()
+    assert "accuracy" not in captured.get()
 
 
 @pytest.mark.parametrize("student_errors", [30, 31])
