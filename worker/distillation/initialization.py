@@ -7,35 +7,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from app.contracts.report import CopiedTensor, Initialization, KeptTensor
 from worker.distillation.errors import BadInput
 from worker.distillation.predictor import Predictor
 
 Layers = Literal["uniform", "first"] | list[int]
-
-
-class CopiedTensor(BaseModel):
-    """A tensor of the student and where it came from, by their names in the state."""
-
-    student: str
-    teacher: str
-    shape: list[int]
-
-
-class KeptTensor(BaseModel):
-    """A tensor of the student that starts as its architecture makes it."""
-
-    student: str
-    reason: str
-
-
-class Initialization(BaseModel):
-    """`initialization.json`: every tensor of the student, copied or kept."""
-
-    copied: list[CopiedTensor]
-    kept: list[KeptTensor] = Field(default=[])
 
 
 def initialize_from_teacher(
@@ -45,8 +23,8 @@ def initialize_from_teacher(
 
     A stack of like layers, the network's `nn.ModuleList` or `nn.Sequential` of composite blocks,
     takes as many of the teacher's as it has: the first to the last evenly, the first ones, or those
-    of a list. What stands outside of stacks is taken whole. The student then standardises its
-    inputs, and restores its predictions, as the teacher does.
+    of a list. A layer outside of stacks, such as the classifier, is taken where it fits as a whole.
+    The student then standardises its inputs, and restores its predictions, as the teacher does.
 
     Raises:
         BadInput: the families differ; a chosen layer is not there, or a tensor in it has no
@@ -60,6 +38,7 @@ def initialize_from_teacher(
         )
     sources = _sources(student.network, teacher.network, layers)
     ours, theirs = student.state_dict(), teacher.state_dict()
+    missed: dict[str, str] = {}
     done = Initialization(copied=[])
     for name, tensor in ours.items():
         source, chosen = _source_of(name, sources)
@@ -70,8 +49,14 @@ def initialize_from_teacher(
         elif chosen:
             raise _misfit(_difference(name, tensor, source, given), "choose layers that are alike")
         else:
-            reason = _difference(name, tensor, source, given)
-            done.kept.append(KeptTensor(student=name, reason=reason))
+            missed[_layer(name)] = _difference(name, tensor, source, given)
+    # A bias means nothing without the weights that it was trained with.
+    done.copied = [each for each in done.copied if _layer(each.student) not in missed]
+    done.kept = [
+        KeptTensor(student=name, reason=missed[_layer(name)])
+        for name in ours
+        if _layer(name) in missed
+    ]
     if not any(each.student.startswith("network.") for each in done.copied):
         raise _misfit(
             "no tensor of the network has a counterpart in the teacher", "start from random"
@@ -133,6 +118,10 @@ def _source_of(name: str, sources: dict[str, str]) -> tuple[str, bool]:
         if name.startswith(own):
             return source + name.removeprefix(own), True
     return name, False
+
+
+def _layer(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _difference(name: str, tensor: Tensor, source: str, given: Tensor | None) -> str:

@@ -12,33 +12,17 @@ Shapes: N = examples, C = classes.
 from collections.abc import Sequence
 
 import torch
-from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
+from app.contracts.report import Repair, RepairedClass
 from worker.distillation.errors import BadInput
 from worker.distillation.predictor import Predictor
 
 LARGEST_RAISE = 100.0
 HALVINGS = 60
-ROUNDS = 200
-CLOSE_ENOUGH = 1e-9
+ROUNDS = 1000
+CLOSE_ENOUGH = 1e-8
 SMALLEST_SHARE = 1e-6
-
-
-class Raise(BaseModel):
-    """What one class was given."""
-
-    name: str
-    bias: float = Field(description="Added to the class's logit.")
-    share_before: float = Field(description="The student's mean probability of the class.")
-    share_after: float
-    expected_share: float = Field(description="The teacher's, on the same examples.")
-
-
-class Repair(BaseModel):
-    """`repair.json`: the classes that were missing, each with its raise."""
-
-    classes: list[Raise]
 
 
 def repaired_biases(student_NC: Tensor, expected_C: Tensor, missing: Sequence[int]) -> Tensor:
@@ -49,23 +33,30 @@ def repaired_biases(student_NC: Tensor, expected_C: Tensor, missing: Sequence[in
     probability rising with its own bias, until all agree.
 
     Raises:
-        BadInput: the teacher hardly expects a class there, so nothing can be told of it.
+        BadInput: the teacher hardly expects a class there, or no other; or no raise within
+            ``LARGEST_RAISE`` makes the student agree.
     """
-    student_NC, expected_C = student_NC.double(), expected_C.double()
-    if len(missing) == student_NC.shape[1] or (expected_C[list(missing)] < SMALLEST_SHARE).any():
+    student_NC, expected_C, labels = student_NC.double(), expected_C.double(), list(missing)
+    if len(labels) == student_NC.shape[1] or (expected_C[labels] < SMALLEST_SHARE).any():
         raise BadInput(
             "repair_impossible",
             "the teacher expects hardly any example of a class to repair in the validation part",
             hint="use a validation part in which the omitted classes occur",
         )
-    biases_C = torch.zeros_like(expected_C)
+    biases_C, shares_C = torch.zeros_like(expected_C), _shares(student_NC)
     for _ in range(ROUNDS):
-        for label in missing:
-            biases_C[label] = _solved(student_NC, biases_C, label, float(expected_C[label]))
+        if (shares_C - expected_C)[labels].abs().max() < CLOSE_ENOUGH:
+            return biases_C
+        for label in labels:
+            biases_C[label] = _solved(student_NC + biases_C, biases_C, label, expected_C)
         shares_C = _shares(student_NC + biases_C)
-        if (shares_C - expected_C)[list(missing)].abs().max() < CLOSE_ENOUGH:
-            break
-    return biases_C
+    raise BadInput(
+        "repair_impossible",
+        f"no raise of up to {LARGEST_RAISE:g} makes the student expect the omitted classes as "
+        f"often as the teacher: it comes to {shares_C[labels].tolist()}, and the teacher expects "
+        f"{expected_C[labels].tolist()}",
+        hint="train the student at a lower rate or for longer, or leave transfer.repair out",
+    )
 
 
 def repair(
@@ -81,7 +72,7 @@ def repair(
         BadInput: as ``repaired_biases``; or the network does not end in a linear layer with biases.
     """
     classifier = getattr(model.network, "classifier", None)
-    if not isinstance(classifier, nn.Linear):
+    if not isinstance(classifier, nn.Linear) or classifier.bias is None:
         raise BadInput(
             "no_biases",
             f"the network {type(model.network).__name__} ends in no linear layer with biases",
@@ -93,7 +84,7 @@ def repair(
     before_C, after_C = _shares(student_NC.double()), _shares(student_NC.double() + raises_C)
     return Repair(
         classes=[
-            Raise(
+            RepairedClass(
                 name=names[label],
                 bias=float(raises_C[label]),
                 share_before=float(before_C[label]),
@@ -105,15 +96,17 @@ def repair(
     )
 
 
-def _solved(student_NC: Tensor, biases_C: Tensor, label: int, expected: float) -> float:
+def _solved(raised_NC: Tensor, biases_C: Tensor, label: int, expected_C: Tensor) -> float:
+    """Return the bias of one class, the others' as they are, that gives it its expected share."""
+    others_NC = raised_NC.index_fill(1, torch.tensor([label]), -torch.inf)
+    margins_N = raised_NC[:, label] - biases_C[label] - others_NC.logsumexp(dim=1)
     low, high = -LARGEST_RAISE, LARGEST_RAISE
-    tried_C = biases_C.clone()
     for _ in range(HALVINGS):
-        tried_C[label] = (low + high) / 2
-        if float(_shares(student_NC + tried_C)[label]) < expected:
-            low = float(tried_C[label])
+        middle = (low + high) / 2
+        if float((margins_N + middle).sigmoid().mean()) < float(expected_C[label]):
+            low = middle
         else:
-            high = float(tried_C[label])
+            high = middle
     return (low + high) / 2
 
 
