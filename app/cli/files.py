@@ -13,6 +13,7 @@ from app.cli.client import JOBS, Service, checked, connect, print_json
 from app.cli.download import download
 from app.contracts.job import FileEntry, Job
 from app.contracts.registry import File, Model, Page
+from app.contracts.report_figures import QUALITIES
 
 file_commands = typer.Typer(help="Upload data.", no_args_is_help=True)
 model_commands = typer.Typer(
@@ -58,11 +59,14 @@ def list_models(
         print_json(response)
         return
     table = Table(
-        Column("model", min_width=42), "name", "role", "architecture", "parameters", "test accuracy"
+        Column("model", min_width=42), "name", "role", "architecture", "parameters", "test quality"
     )
     for model in Page[Model].model_validate_json(response.content).data:
         architecture = str(model.architecture.get("name"))
-        numbers = (f"{model.num_parameters:,}", f"{model.test_accuracy:.2%}")
+        numbers = (
+            f"{model.num_parameters:,}",
+            f"{QUALITIES[model.compared_by]} {model.test_quality:.4f}",
+        )
         table.add_row(model.id, model.name, model.role, architecture, *numbers)
     console.print(table)
 

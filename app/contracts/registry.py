@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Generic, Literal, TypeVar
 
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel, Field, JsonValue
 
 from app.contracts.job import FileEntry
+from app.contracts.report import Quality
 
 Item = TypeVar("Item", bound=BaseModel)
 
@@ -43,7 +44,10 @@ class Model(BaseModel):
     job_id: str
     architecture: dict[str, JsonValue]
     num_parameters: int
-    test_accuracy: float
+    test_quality: float = Field(
+        description="On test, in the figure `compared_by`; higher is better."
+    )
+    compared_by: Quality
     files: list[FileEntry]
     created_at: datetime
 

@@ -95,7 +95,7 @@ class File(Table):
     filename: Mapped[str] = mapped_column(String(255))
     purpose: Mapped[str] = mapped_column(String(64))
     bytes: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
     media_type: Mapped[str] = mapped_column(String(128))
     created_at: Mapped[datetime]
 
@@ -109,7 +109,8 @@ class Job(Table):
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
-    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
+    knowledge_id: Mapped[str | None] = mapped_column(ForeignKey("knowledge.id"), index=True)
     name: Mapped[str | None] = mapped_column(String(200))
     spec: Mapped[dict[str, Any]]
     resolved_spec: Mapped[dict[str, Any]]
@@ -216,7 +217,7 @@ class JobFile(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
     path: Mapped[str] = mapped_column(String(255), primary_key=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str] = mapped_column(String(64))
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
     media_type: Mapped[str] = mapped_column(String(128))
 
 
@@ -232,7 +233,7 @@ class Model(Table):
     folder: Mapped[str] = mapped_column(String(64))
     architecture: Mapped[dict[str, Any]]
     num_parameters: Mapped[int] = mapped_column(BigInteger)
-    test_accuracy: Mapped[float]
+    test_quality: Mapped[float]
     created_at: Mapped[datetime]
 
     __table_args__ = (
@@ -240,6 +241,45 @@ class Model(Table):
         CheckConstraint(_one_of("role", ["teacher", "student"]), "role"),
         Index(None, "project_id", "id"),
     )
+
+
+class Knowledge(Table):
+    """What a teacher knows of a dataset, collected once for all jobs of a project."""
+
+    __tablename__ = "knowledge"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
+    # No foreign key: it outlives the job that collected it, and jobs refer to knowledge.
+    job_id: Mapped[str | None] = mapped_column(String(64), index=True)
+    request_digest: Mapped[str] = mapped_column(String(64))
+    fingerprint: Mapped[dict[str, Any]]
+    task: Mapped[str] = mapped_column(String(32))
+    output_names: Mapped[list[Any]]
+    storage: Mapped[str] = mapped_column(String(16))
+    top_k: Mapped[int | None] = mapped_column(Integer)
+    layers: Mapped[dict[str, Any]]
+    views: Mapped[int] = mapped_column(Integer)
+    num_train: Mapped[int] = mapped_column(BigInteger)
+    num_held_out: Mapped[int] = mapped_column(BigInteger)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime]
+
+    __table_args__ = (
+        UniqueConstraint("project_id", "request_digest"),
+        Index(None, "project_id", "id"),
+    )
+
+
+class KnowledgeFile(Table):
+    """The manifest of some knowledge, or one of its shards."""
+
+    __tablename__ = "knowledge_files"
+
+    knowledge_id: Mapped[str] = mapped_column(ForeignKey("knowledge.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(String(255), primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
 
 
 class Worker(Table):

@@ -91,11 +91,11 @@ def _entry(row: JobFile, path: str) -> FileEntry:
 def _views(session: Session, rows: list[ModelRow]) -> list[Model]:
     job_ids = [row.job_id for row in rows]
     files = files_of(session, job_ids)
-    names = {job.id: job.name for job in session.scalars(select(Job).where(Job.id.in_(job_ids)))}
-    return [_view(row, names[row.job_id], files.get(row.job_id, [])) for row in rows]
+    jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(job_ids)))}
+    return [_view(row, jobs[row.job_id], files.get(row.job_id, [])) for row in rows]
 
 
-def _view(row: ModelRow, name: str | None, files: list[FileEntry]) -> Model:
+def _view(row: ModelRow, job: Job, files: list[FileEntry]) -> Model:
     folder = f"{row.folder}/"
     inside = [
         file.model_copy(update={"path": file.path.removeprefix(folder)})
@@ -105,12 +105,13 @@ def _view(row: ModelRow, name: str | None, files: list[FileEntry]) -> Model:
     return Model.model_validate(
         {
             "id": row.id,
-            "name": name,
+            "name": job.name,
             "role": row.role,
             "job_id": row.job_id,
             "architecture": row.architecture,
             "num_parameters": row.num_parameters,
-            "test_accuracy": row.test_accuracy,
+            "test_quality": row.test_quality,
+            "compared_by": (job.result or {}).get("compared_by", "accuracy"),
             "files": inside,
             "created_at": row.created_at,
         }
