@@ -86,6 +86,8 @@ class ActivationBoundary(FeatureLossSpec):
     loss: Literal["activation_boundary"] = "activation_boundary"
     margin: float = Field(2.0, gt=0, le=100)
 
+    maps_only: ClassVar[bool] = True
+
 
 class LayerSpan(Strict):
     """From one layer of a network to a later one."""

@@ -15,12 +15,15 @@ MOST_PROBLEMS = 50
 MOST_SHOWN = 80
 """Characters of what was given."""
 
+NO_DEFAULT = "default_factory_not_called"
+"""Of a default that depends on other fields, where one of them is wrong: that one is explained."""
 NOT_AN_OBJECT = {"model_type", "model_attributes_type", "dict_type"}
 
 
 def explain(contract: object, errors: Sequence[Mapping[str, Any]]) -> list[Problem]:
     """Explain the errors of a payload for ``contract``, each location from the payload's root."""
-    return [_explain(contract, error) for error in errors[:MOST_PROBLEMS]]
+    told = [error for error in errors if error["type"] != NO_DEFAULT]
+    return [_explain(contract, error) for error in told[:MOST_PROBLEMS]]
 
 
 def explain_value(error: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ PURPOSE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 ZIP, GZIP, TAR = "application/zip", "application/gzip", "application/x-tar"
 TEXT, UNKNOWN = "text/plain", "application/octet-stream"
+PARQUET = "application/vnd.apache.parquet"
 
 _MAGIC = [
     (0, b"PK\x03\x04", ZIP),
@@ -28,7 +29,7 @@ _MAGIC = [
     (257, b"ustar", TAR),
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"PAR1", "application/vnd.apache.parquet"),
+    (0, b"PAR1", PARQUET),
     (0, b"%PDF-", "application/pdf"),
 ]
 """Offset, bytes that are always there, and what they tell."""

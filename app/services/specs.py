@@ -1,24 +1,28 @@
 """What is wrong or surprising in a spec beyond its form, told without the engine."""
 
+import difflib
 from collections.abc import Iterator
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.contracts.dataset import AnyDataset, Builtin, Csv
+from app.contracts.dataset import Builtin, Csv
 from app.contracts.job import JobSpec
-from app.contracts.model import ModelInitialization, RegisteredTeacher, TrainedTeacher
+from app.contracts.layer_names import MOST_NEAREST
 from app.contracts.response_losses import Labels
-from app.contracts.training import OneCycle, Step, Training
-from app.db.models import File, JobFile, Model
+from app.contracts.training import Step
 from app.errors import InvalidPayload, Problem
+from app.services.facts import Facts, gather
 from app.services.files import GZIP, TAR, TEXT, ZIP
-from app.services.ownership import owned
+from app.services.initialization import check_initialization
+from app.services.layers import check_layers
+from app.services.objectives import check_losses, objectives
+from app.services.scheme import trainings
+from app.services.teachers import check_teachers
+from app.services.trainings import check_images, check_trainings
 
-TABLES = {"breast_cancer", "wine"}
-NEEDS_IMAGES = {"convnet", "cifar_resnet"}
 FILE_KINDS = {"csv": {TEXT}, "image_archive": {ZIP, TAR, GZIP}}
 """What the bytes of a file may be, for each format."""
+FEWEST_CLASSES = 2
 
 
 def check(session: Session, project_id: str, spec: JobSpec) -> list[str]:
@@ -27,64 +31,56 @@ def check(session: Session, project_id: str, spec: JobSpec) -> list[str]:
     Raises:
         InvalidPayload: With all that cannot work.
     """
+    facts = gather(session, project_id, spec)
     problems = [
-        *_dataset(session, project_id, spec.dataset),
-        *_objective(spec),
+        *_dataset(facts),
+        *check_losses(facts),
         *_exports(spec),
-        *_models(session, project_id, spec),
+        *check_teachers(facts),
+        *check_initialization(facts),
+        *_transfer(facts),
+        *_storage(facts),
+        *check_trainings(facts),
+        *check_images(facts),
     ]
-    for pointer, training in _trainings(spec):
-        problems += _training(pointer, training)
-    if _is_table(spec.dataset):
-        problems += _images_only(spec)
+    # The layers of what cannot run on the data are no matter.
+    if not any(problem.code == "needs_images" for problem in problems):
+        problems += check_layers(facts)
     if problems:
         raise InvalidPayload(problems)
-    return list(_surprises(spec))
+    return list(_surprises(facts))
 
 
-def _is_table(dataset: AnyDataset) -> bool:
-    if isinstance(dataset, Builtin):
-        return dataset.name in TABLES
-    return isinstance(dataset.format, Csv)
-
-
-def _trainings(spec: JobSpec) -> list[tuple[str, Training]]:
-    trainings = [("/training", spec.training)]
-    if isinstance(spec.teacher, TrainedTeacher):
-        trainings.append(("/teacher/training", spec.teacher.training))
-    return trainings
-
-
-def _dataset(session: Session, project_id: str, dataset: AnyDataset) -> Iterator[Problem]:
+def _dataset(facts: Facts) -> Iterator[Problem]:
+    dataset = facts.spec.dataset
     if isinstance(dataset, Builtin):
         return
-    file = session.scalar(owned(File, project_id).where(File.id == dataset.file))
-    if file is None:
+    media_type = facts.files.get(dataset.file)
+    if media_type is None:
         message = f"given {dataset.file!r}; expected the id of a file that this project has"
         yield Problem("/dataset/file", "unknown_file", message)
-    elif file.media_type not in FILE_KINDS[dataset.format.name]:
+    elif media_type not in FILE_KINDS[dataset.format.name]:
         expected = " or ".join(sorted(FILE_KINDS[dataset.format.name]))
-        message = f"given a file that is {file.media_type}; {dataset.format.name} needs {expected}"
+        message = f"given a file that is {media_type}; {dataset.format.name} needs {expected}"
         yield Problem("/dataset/file", "wrong_kind_of_file", message)
     if isinstance(dataset.format, Csv):
         yield from _columns(dataset.format)
 
 
 def _columns(table: Csv) -> Iterator[Problem]:
+    answers = table.targets or [table.label]
+    for number, name in enumerate(table.targets):
+        if name in table.targets[:number]:
+            message = f"given {name!r} a second time; expected it once"
+            yield Problem(f"/dataset/format/targets/{number}", "duplicate", message)
     features = table.features or []
     for number, name in enumerate(features):
         pointer = f"/dataset/format/features/{number}"
-        if name == table.label:
-            message = f"given {name!r}, which is the label; a model would only copy it"
+        if name in answers:
+            message = f"given {name!r}, which is to be predicted; a model would only copy it"
             yield Problem(pointer, "label_as_feature", message)
         elif name in features[:number]:
             yield Problem(pointer, "duplicate", f"given {name!r} a second time; expected it once")
-
-
-def _objective(spec: JobSpec) -> Iterator[Problem]:
-    if all(loss.weight == 0 for loss in spec.objective):
-        message = "every loss has weight 0, so nothing would be learned; expected one above 0"
-        yield Problem("/objective", "no_weight", message)
 
 
 def _exports(spec: JobSpec) -> Iterator[Problem]:
@@ -94,81 +90,58 @@ def _exports(spec: JobSpec) -> Iterator[Problem]:
             yield Problem(f"/export/{number}", "duplicate", message)
 
 
-def _training(pointer: str, training: Training) -> Iterator[Problem]:
-    schedule = training.schedule
-    if isinstance(schedule, Step):
-        milestones = schedule.milestones
-        if milestones != sorted(set(milestones)):
-            message = f"given {milestones}; expected each milestone later than the one before"
-            yield Problem(f"{pointer}/schedule/milestones", "not_ascending", message)
-    if not isinstance(schedule, OneCycle) and schedule.warmup_epochs > training.epochs:
+def _transfer(facts: Facts) -> Iterator[Problem]:
+    transfer, names = facts.spec.transfer, facts.output_names
+    if transfer.omit_classes and facts.task != "classification":
+        message = f"given for {facts.task}, which has no classes; expected none"
+        yield Problem("/transfer/omit_classes", "no_classes_to_omit", message)
+    elif names is not None:
+        yield from _omitted(transfer.omit_classes, names)
+    if transfer.repair and not (transfer.omit_classes and facts.spec.dataset.split.validation):
         message = (
-            f"given {schedule.warmup_epochs:g}; expected at most the {training.epochs} epochs "
-            "of the training"
+            "given true; it needs `transfer.omit_classes`, and `dataset.split.validation` above 0"
         )
-        yield Problem(f"{pointer}/schedule/warmup_epochs", "longer_than_training", message)
+        yield Problem("/transfer/repair", "nothing_to_repair", message)
 
 
-def _images_only(spec: JobSpec) -> Iterator[Problem]:
-    architectures = [("/student", spec.student.architecture)]
-    if isinstance(spec.teacher, TrainedTeacher):
-        architectures.append(("/teacher", spec.teacher.architecture))
-    for holder, architecture in architectures:
-        if architecture.name in NEEDS_IMAGES:
-            message = f"given {architecture.name!r}, which needs images; a table needs 'mlp'"
-            yield Problem(f"{holder}/architecture/name", "needs_images", message)
-    for pointer, training in _trainings(spec):
-        if training.augmentation:
-            message = "augmentations change images; expected none for a table"
-            yield Problem(f"{pointer}/augmentation", "needs_images", message)
+def _omitted(omitted: list[str], names: list[str]) -> Iterator[Problem]:
+    for number, name in enumerate(omitted):
+        if name not in names:
+            nearest = difflib.get_close_matches(name, names, n=MOST_NEAREST, cutoff=0.0)
+            message = f"given {name!r}; the nearest classes are {', '.join(nearest)}"
+            yield Problem(f"/transfer/omit_classes/{number}", "unknown_class", message)
+    left = len(set(names) - set(omitted))
+    if omitted and left < FEWEST_CLASSES:
+        message = f"leaves {left} of {len(names)} classes; expected {FEWEST_CLASSES} at least"
+        yield Problem("/transfer/omit_classes", "too_few_classes", message)
 
 
-def _models(session: Session, project_id: str, spec: JobSpec) -> Iterator[Problem]:
-    if isinstance(spec.teacher, RegisteredTeacher):
-        teacher = _usable(session, project_id, spec.teacher.model)
-        if isinstance(teacher, Problem):
-            yield Problem("/teacher/model", teacher.code, teacher.message)
-        elif _is_table(spec.dataset) and teacher.architecture["name"] in NEEDS_IMAGES:
-            message = f"given a {teacher.architecture['name']!r}, which needs images, not a table"
-            yield Problem("/teacher/model", "needs_images", message)
-    if isinstance(spec.student.initialize, ModelInitialization):
-        start = _usable(session, project_id, spec.student.initialize.model)
-        wanted = spec.student.architecture.model_dump(mode="json")
-        if isinstance(start, Problem):
-            yield Problem("/student/initialize/model", start.code, start.message)
-        elif start.architecture != wanted:
-            message = f"given a model of {start.architecture}; the student's is {wanted}"
-            yield Problem("/student/initialize/model", "other_architecture", message)
-
-
-def _usable(session: Session, project_id: str, model_id: str) -> Model | Problem:
-    """Read a model that a job can start from, or say why there is none."""
-    model = session.scalar(owned(Model, project_id).where(Model.id == model_id))
-    if model is None:
-        message = f"given {model_id!r}; expected the id of a model that this project has"
-        return Problem("", "unknown_model", message)
-    weights = f"{model.folder}/model.safetensors"
-    stored = select(JobFile).where(JobFile.job_id == model.job_id, JobFile.path == weights)
-    if session.scalar(stored) is None:
+def _storage(facts: Facts) -> Iterator[Problem]:
+    if facts.spec.knowledge.storage == "top_k" and facts.task != "classification":
         message = (
-            f"given {model_id!r}, which was not exported as safetensors; expected one that was"
+            f"given 'top_k' for {facts.task}; it keeps the most probable of several classes: "
+            "expected 'float16', 'float32' or 'auto'"
         )
-        return Problem("", "not_exported", message)
-    return model
+        yield Problem("/knowledge/storage", "storage_does_not_fit_task", message)
 
 
-def _surprises(spec: JobSpec) -> Iterator[str]:
-    if all(isinstance(loss, Labels) or loss.weight == 0 for loss in spec.objective):
-        yield "The objective never looks at the teacher: this is plain training, not distillation."
-    for number, loss in enumerate(spec.objective):
-        if loss.weight == 0:
-            yield f"/objective/{number}: {loss.loss} has weight 0 and changes nothing."
-    for pointer, training in _trainings(spec):
-        schedule = training.schedule
-        if isinstance(schedule, Step) and schedule.milestones[-1] >= training.epochs:
+def _surprises(facts: Facts) -> Iterator[str]:
+    for pointer, objective in objectives(facts.spec):
+        where = "" if pointer == "/objective" else f"{pointer}: "
+        if all(isinstance(loss, Labels) or loss.weight == 0 for loss in objective):
             yield (
-                f"{pointer}/schedule/milestones: {schedule.milestones[-1]} is not before the end "
-                f"of the {training.epochs} epochs, so that drop never comes."
+                f"{where}The objective never looks at the teacher: this is plain training, not "
+                "distillation."
             )
-    if "safetensors" not in spec.export:
+        for number, loss in enumerate(objective):
+            if loss.weight == 0:
+                yield f"{pointer}/{number}: {loss.loss} has weight 0 and changes nothing."
+    for one in trainings(facts):
+        schedule = one.training.schedule
+        if isinstance(schedule, Step) and schedule.milestones[-1] >= one.training.epochs:
+            yield (
+                f"{one.pointer}/schedule/milestones: {schedule.milestones[-1]} is not before the "
+                f"end of the {one.training.epochs} epochs, so that drop never comes."
+            )
+    if "safetensors" not in facts.spec.export:
         yield "/export: without safetensors no later job can start from these models."

@@ -66,7 +66,12 @@ class Api:
             assert job is not None
             return job.id, job.fence
 
-    def succeed(self, held: tuple[str, int], files: Mapping[str, bytes]) -> str:
+    def succeed(
+        self,
+        held: tuple[str, int],
+        files: Mapping[str, bytes],
+        outputs: list[str] | None = None,
+    ) -> str:
         """End a claimed job with files and a student; return the student's id."""
         job_id, fence = held
         path = self.folder / "content"
@@ -92,11 +97,11 @@ class Api:
                 folder="student",
                 architecture=job.resolved_spec["student"]["architecture"],
                 num_parameters=10,
-                test_accuracy=0.5,
+                test_quality=0.5,
                 created_at=database_now(session),
             )
             session.add(model)
-            verbs.succeed(session, job, report())
+            verbs.succeed(session, job, report(outputs))
             return model.id
 
 
@@ -110,7 +115,7 @@ def spec(**changes: Any) -> dict[str, Any]:  # noqa: ANN401 (a spec's fields)
     }
 
 
-def report() -> Report:
+def report(outputs: list[str] | None = None) -> Report:
     scores = Scores(num_examples=2, quality=0.5, errors=1, accuracy=0.5)
     model = ModelReport(
         architecture="mlp", num_parameters=10, bytes=40, latency_seconds=0.001, test=scores
@@ -125,7 +130,7 @@ def report() -> Report:
         compression=1,
         speedup=1,
         num_examples={"train": 2, "validation": 0, "test": 2},
-        output_names=["a", "b"],
+        output_names=outputs or list("0123456789"),
     )
 
 

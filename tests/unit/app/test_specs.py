@@ -8,27 +8,11 @@ from typing import Any
 import pytest
 
 from tests.unit.app.conftest import JOBS, Api, spec
+from tests.unit.app.refused import model_of, refusals, warnings
 
 MLP = {"name": "mlp", "hidden_sizes": [8]}
 WINE = {"source": "builtin", "name": "wine"}
 STEP = {"name": "step", "milestones": [5, 10]}
-
-
-def refusals(api: Api, **changes: Any) -> list[tuple[str, str]]:  # noqa: ANN401 (a spec's fields)
-    """Post a spec both ways; return the pointers and codes of what is wrong with it."""
-    body = spec(**changes)
-    checked = api.client.post(f"{JOBS}?validate_only=true", json=body)
-    answer = api.client.post(JOBS, json=body)
-    assert checked.status_code == answer.status_code == 422, answer.text
-    assert checked.json()["errors"] == answer.json()["errors"]
-    return [(one["pointer"], one["code"]) for one in answer.json()["errors"]]
-
-
-def warnings(api: Api, **changes: Any) -> list[str]:  # noqa: ANN401 (a spec's fields)
-    answer = api.client.post(f"{JOBS}?validate_only=true", json=spec(**changes))
-    assert answer.status_code == 200, answer.text
-    found: list[str] = answer.json()["warnings"]
-    return found
 
 
 def dataset(file_id: str, **layout: Any) -> dict[str, Any]:  # noqa: ANN401 (a format's fields)
@@ -152,31 +136,26 @@ def test_a_model_that_the_project_does_not_have_is_refused(api: Api) -> None:
     ]
 
 
-def _model(api: Api, architecture: dict[str, Any], *files: str) -> str:
-    api.post_job(student={"architecture": architecture})
-    return api.succeed(api.claim(), dict.fromkeys(files, b"x"))
-
-
 def test_a_model_without_its_weights_is_refused(api: Api) -> None:
-    model = _model(api, MLP, "student/model.onnx")
+    model = model_of(api, MLP, "student/model.onnx")
     assert refusals(api, teacher={"source": "model", "model": model}) == [
         ("/teacher/model", "not_exported")
     ]
 
 
 def test_a_registered_model_is_taken_and_shown_as_the_teacher(api: Api) -> None:
-    model = _model(api, MLP, "student/model.safetensors")
+    model = model_of(api, MLP, "student/model.safetensors")
     assert api.post_job(teacher={"source": "model", "model": model})["teacher_model"] == model
 
 
 def test_a_registered_model_for_images_is_refused_on_a_table(api: Api) -> None:
-    model = _model(api, {"name": "convnet"}, "student/model.safetensors")
+    model = model_of(api, {"name": "convnet"}, "student/model.safetensors")
     teacher = {"source": "model", "model": model}
     assert refusals(api, teacher=teacher, dataset=WINE) == [("/teacher/model", "needs_images")]
 
 
 def test_a_student_starts_only_from_a_model_of_its_own_architecture(api: Api) -> None:
-    model = _model(api, {"name": "mlp", "hidden_sizes": [8]}, "student/model.safetensors")
+    model = model_of(api, {"name": "mlp", "hidden_sizes": [8]}, "student/model.safetensors")
     start = {"from": "model", "model": model}
     assert warnings(api, student={"architecture": MLP, "initialize": start}) == []
     wider = {"architecture": {"name": "mlp", "hidden_sizes": [9]}, "initialize": start}
@@ -215,7 +194,7 @@ def test_posting_a_resolved_spec_gives_the_same_resolved_spec(api: Api) -> None:
         name="digits",
         student={"architecture": {"name": "convnet"}, "initialize": {"from": "random"}},
         objective=[
-            {"loss": "hints", "layers": [{"student": "stages.0", "teacher": "layers.0"}]},
+            {"loss": "hints", "layers": [{"student": "stages.0", "teacher": "hidden.0"}]},
             {"loss": "soft_targets"},
         ],
         training={"schedule": {"name": "step", "milestones": [3]}, "optimizer": {"name": "sgd"}},

@@ -19,7 +19,7 @@ VARIANTS = [
     CifarResnet(variant=variant)
     for variant in get_args(CifarResnet.model_fields["variant"].annotation)
 ]
-NETWORKS = [
+NETWORKS: list[AnyArchitecture] = [
     *(Mlp(hidden_sizes=sizes) for sizes in ([], [5], [7, 3, 4])),
     *(Convnet(channels=channels) for channels in ([4], [4, 6, 3, 5], [4] * 7)),
     *VARIANTS,

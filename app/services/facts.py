@@ -1,0 +1,140 @@
+"""What is known of a spec's parts without the data: shapes, outputs, models, knowledge, files."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from app.contracts import known_data
+from app.contracts.dataset import FileDataset, Task
+from app.contracts.job import JobSpec
+from app.contracts.known_data import Shape
+from app.contracts.layers import Layers, layers_of
+from app.contracts.model import (
+    AnyArchitecture,
+    KnowledgeTeacher,
+    RegisteredTeacher,
+    SignalsTeacher,
+    TrainedTeacher,
+)
+from app.contracts.references import named_models, registered_teachers
+from app.db.models import File, Job, JobFile, Knowledge, Model
+from app.services.ownership import owned
+
+ARCHITECTURE: TypeAdapter[AnyArchitecture] = TypeAdapter(AnyArchitecture)
+
+
+@dataclass(frozen=True)
+class RegisteredModel:
+    """A model that a job has made, with what its job tells of it."""
+
+    architecture: AnyArchitecture
+    is_exported: bool
+    """Whether its weights are there to start from."""
+    task: Task
+    output_names: list[str]
+    input_shape: Shape
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A spec and what is known about it; what the project does not have is not in here."""
+
+    spec: JobSpec
+    models: dict[str, RegisteredModel]
+    files: dict[str, str]
+    """Media types, by id."""
+    knowledge: Knowledge | None
+
+    @property
+    def task(self) -> Task:
+        return self.spec.dataset.task
+
+    @cached_property
+    def input_shape(self) -> Shape:
+        return known_data.input_shape(self.spec.dataset)
+
+    @property
+    def is_table(self) -> bool:
+        return known_data.is_table(self.spec.dataset)
+
+    @property
+    def known_output_names(self) -> list[str] | None:
+        """The names of the data's own classes, labels or targets."""
+        return known_data.output_names(self.spec.dataset)
+
+    @cached_property
+    def output_names(self) -> list[str] | None:
+        """The names of the outputs: the data's, or else those of what teaches."""
+        known = self.known_output_names
+        if known is None and self.knowledge is not None:
+            return self.knowledge.output_names
+        for model_id in registered_teachers(self.spec).values():
+            if known is None and model_id in self.models:
+                return self.models[model_id].output_names
+        return known
+
+    def layers(self, architecture: AnyArchitecture) -> Layers:
+        num_outputs = None if self.output_names is None else len(self.output_names)
+        return layers_of(architecture, self.input_shape, num_outputs)
+
+    @property
+    def teacher(self) -> AnyArchitecture | None:
+        """The architecture of a single trained or registered teacher, where it is known."""
+        teacher = self.spec.teacher
+        if isinstance(teacher, TrainedTeacher):
+            return teacher.architecture
+        if isinstance(teacher, RegisteredTeacher) and teacher.model in self.models:
+            return self.models[teacher.model].architecture
+        return None
+
+
+def gather(session: Session, project_id: str, spec: JobSpec) -> Facts:
+    """Look up all that a spec names."""
+    knowledge = None
+    if isinstance(spec.teacher, KnowledgeTeacher):
+        named = Knowledge.id == spec.teacher.knowledge
+        knowledge = session.scalar(owned(Knowledge, project_id).where(named))
+    files = [spec.dataset.file] if isinstance(spec.dataset, FileDataset) else []
+    if isinstance(spec.teacher, SignalsTeacher):
+        files.append(spec.teacher.file)
+    rows = session.scalars(owned(File, project_id).where(File.id.in_(files)))
+    return Facts(
+        spec=spec,
+        models=_models(session, project_id, set(named_models(spec).values())),
+        files={row.id: row.media_type for row in rows},
+        knowledge=knowledge,
+    )
+
+
+def _models(session: Session, project_id: str, ids: set[str]) -> dict[str, RegisteredModel]:
+    if not ids:
+        return {}
+    models = session.scalars(owned(Model, project_id).where(Model.id.in_(ids))).all()
+    made_by = {model.job_id for model in models}
+    jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(made_by)))}
+    stored = session.execute(
+        select(JobFile.job_id, JobFile.path).where(JobFile.job_id.in_(made_by))
+    )
+    paths = {(job_id, path) for job_id, path in stored}
+    return {
+        model.id: _model(
+            model,
+            jobs[model.job_id],
+            is_exported=(model.job_id, f"{model.folder}/model.safetensors") in paths,
+        )
+        for model in models
+    }
+
+
+def _model(model: Model, job: Job, *, is_exported: bool) -> RegisteredModel:
+    dataset = JobSpec.model_validate(job.resolved_spec).dataset
+    return RegisteredModel(
+        architecture=ARCHITECTURE.validate_python(model.architecture),
+        is_exported=is_exported,
+        task=dataset.task,
+        output_names=(job.result or {})["output_names"],
+        input_shape=known_data.input_shape(dataset),
+    )
