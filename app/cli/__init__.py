@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import files, jobs, keys, service
+from app.cli import files, jobs, keys, knowledge, service
 from app.cli.demo import demo
 
 app = typer.Typer(
@@ -21,4 +21,5 @@ app.add_typer(keys.commands, name="keys")
 app.add_typer(jobs.commands, name="jobs")
 app.add_typer(files.file_commands, name="files")
 app.add_typer(files.model_commands, name="models")
+app.add_typer(knowledge.commands, name="knowledge")
 app.command("download")(files.download_files)

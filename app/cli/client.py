@@ -44,6 +44,9 @@ class Service:
         headers = {"Content-Type": "application/json"}
         return checked(self.http.post(path, content=body, params=parameters, headers=headers))
 
+    def delete(self, path: str) -> httpx2.Response:
+        return checked(self.http.delete(path))
+
     def job(self, job_id: str) -> Job:
         return Job.model_validate_json(self.get(f"{JOBS}/{job_id}").content)
 

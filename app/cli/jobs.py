@@ -128,6 +128,18 @@ def cancel(
 
 
 @commands.command()
+def delete(
+    job_id: JobId,
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+) -> None:
+    """Delete a job that has ended, with its files and models."""
+    with connect(url, key_file) as service:
+        service.delete(f"{JOBS}/{job_id}")
+    console.print(f"{job_id} is deleted", highlight=False)
+
+
+@commands.command()
 def logs(
     job_id: JobId,
     tail: Annotated[int | None, typer.Option(min=1, help="Only the last lines.")] = None,

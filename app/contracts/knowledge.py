@@ -13,6 +13,10 @@ from app.contracts.training import Training
 KNOWLEDGE_FORMAT = 1
 """Of the files; a reader of another number does not read them."""
 
+MOST_DENSE_OUTPUTS = 1024
+"""Up to so many, `auto` keeps every output's answer."""
+MANIFEST_FILE = "knowledge.json"
+
 Storage = Literal["float32", "float16", "top_k"]
 
 
@@ -33,6 +37,16 @@ class KnowledgeSettings(Strict):
         description="The most a job's knowledge may take. Where features would take more they are "
         "taken from the teacher as the student trains, and answers too where they alone would.",
     )
+
+
+def kept_as(
+    settings: KnowledgeSettings, task: Task, num_outputs: int
+) -> tuple[Storage, int | None]:
+    """Return how answers are kept, and how many classes of an example by `top_k`."""
+    storage: Storage = "float16" if settings.storage == "auto" else settings.storage
+    if settings.storage == "auto" and task == "classification" and num_outputs > MOST_DENSE_OUTPUTS:
+        storage = "top_k"
+    return storage, min(settings.top_k, num_outputs) if storage == "top_k" else None
 
 
 class Fingerprint(BaseModel):
@@ -93,7 +107,7 @@ class Knowledge(BaseModel):
 
     object: Literal["knowledge"] = "knowledge"
     id: str
-    job_id: str = Field(description="The job that collected it.")
+    job_id: str | None = Field(description="The job that collected it; none once that is deleted.")
     fingerprint: Fingerprint
     task: Task
     output_names: list[str]
@@ -104,5 +118,7 @@ class Knowledge(BaseModel):
     num_train: int
     num_held_out: int
     bytes: int
-    used_by: int = Field(description="Jobs that name it and have not ended; it is kept for them.")
+    used_by: int = Field(
+        description="Jobs that name or use it and have not ended; it is kept for them."
+    )
     created_at: datetime

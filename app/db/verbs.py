@@ -8,13 +8,13 @@ attempt has begun, and nothing is changed.
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.contracts.job import DesiredStatus, JobError, Phase, Progress, Status
 from app.contracts.report import Report
 from app.db.lifecycle import Actor, Event, transition, write_event
-from app.db.models import FINAL, Job
+from app.db.models import FINAL, Job, JobEvent, JobFile, JobLog, JobMetric, Knowledge, Model
 from app.db.session import database_now
 from app.errors import Conflict
 
@@ -116,6 +116,19 @@ def renew(
 def record(session: Session, job: Job, event: Event, **changes: Any) -> None:  # noqa: ANN401 (columns of a job)
     """Note what happens in a held job, with the columns it changes."""
     transition(session, job, Status.RUNNING, by=Actor.HOLDER, event=event, **changes)
+
+
+def use_knowledge(session: Session, job: Job, knowledge_id: str | None) -> None:
+    """Note which knowledge a held job uses or has collected; it is kept while the job runs."""
+    if job.knowledge_id != knowledge_id:
+        transition(
+            session,
+            job,
+            Status.RUNNING,
+            by=Actor.HOLDER,
+            event=None,
+            knowledge_id=knowledge_id,
+        )
 
 
 def succeed(session: Session, job: Job, report: Report) -> None:
@@ -225,6 +238,35 @@ def cancel(session: Session, job: Job, *, kill: bool) -> None:
         event=Event("job.cancelled", "The job was cancelled."),
         desired_status=DesiredStatus.CANCELLED,
         finished_at=database_now(session),
+    )
+
+
+def delete_job(session: Session, job: Job) -> None:
+    """Remove a locked job with all that is its own; the knowledge that it collected stays.
+
+    Raises:
+        Conflict: The job has not ended.
+    """
+    if job.status not in FINAL:
+        raise Conflict(f"the job is {job.status}; only one that has ended can be deleted")
+    for table in (JobEvent, JobMetric, JobLog, JobFile, Model):
+        session.execute(delete(table).where(table.job_id == job.id))
+    of_job = Knowledge.job_id == job.id
+    session.execute(update(Knowledge).where(of_job).values(job_id=None))
+    _change_shown(session, Job.parent_id == job.id, parent_id=None)
+    session.execute(delete(Job).where(Job.id == job.id))
+
+
+def forget_knowledge(session: Session, knowledge_id: str) -> None:
+    """Let no job name some knowledge any more; jobs that run would, so there may be none."""
+    _change_shown(session, Job.knowledge_id == knowledge_id, knowledge_id=None)
+
+
+def _change_shown(session: Session, which: ColumnElement[bool], **changes: None) -> None:
+    """Change what jobs show of others, in whatever state they are; their entity tags move."""
+    session.execute(
+        update(Job).where(which).values(version=Job.version + 1, **changes),
+        execution_options={"synchronize_session": False},
     )
 
 

@@ -1,4 +1,4 @@
-"""Jobs: create, list, read, cancel."""
+"""Jobs: create, list, read, cancel, delete."""
 
 from typing import Annotated
 
@@ -9,7 +9,7 @@ from app.contracts.job import Job, JobSpec, Status, ValidatedSpec
 from app.contracts.registry import Page
 from app.contracts.requests import Cancellation
 from app.downloads import etag_matches
-from app.services import jobs
+from app.services import deletion, jobs
 
 PATH = "/v1/distillation/jobs"
 
@@ -80,3 +80,9 @@ def cancel_job(
     """Cancel a job: at once while it waits; a running one ends soon, and cancelling is no error."""
     kill = body is not None and body.mode == "kill"
     return jobs.cancel(service.database, caller.project_id, job_id, kill=kill)
+
+
+@router.delete("/{job_id}", summary="Delete a job", status_code=204)
+def delete_job(job_id: str, caller: JobsWriter, service: Service) -> None:
+    """Delete a job that has ended, with its files and models; knowledge it collected stays."""
+    deletion.delete_job(service.database, caller.project_id, job_id)

@@ -16,6 +16,7 @@ from app.db.models import Model, Worker
 from app.db.session import Database, database_now
 from app.queue import Queue
 from app.services import specs
+from app.services.deletion import hold_named
 from app.services.ownership import ends, find, newest, owned
 from app.services.results import files_of
 
@@ -36,6 +37,7 @@ def validate(database: Database, project_id: str, spec: JobSpec) -> ValidatedSpe
 def create(database: Database, queue: Queue, project_id: str, spec: JobSpec) -> Job:
     """Check a spec, queue its job, and ring once it is committed."""
     with database.write() as session:
+        hold_named(session, project_id, spec)
         warnings = specs.check(session, project_id, spec)
         row = _new(project_id, spec, warnings, database_now(session))
         verbs.create(session, row)
@@ -83,6 +85,7 @@ def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> 
         labels=spec.metadata,
         priority=spec.priority,
         gpus=spec.resources.gpus,
+        knowledge_id=spec.teacher.knowledge if spec.teacher.source == "knowledge" else None,
         status=Status.QUEUED,
         desired_status=DesiredStatus.RUNNING,
         kill_requested=False,
@@ -119,6 +122,7 @@ def _views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
             {
                 **_own_columns(row),
                 "waiting_reason": _waiting_reason(row, now, most_gpus),
+                "knowledge": row.knowledge_id,
                 "student_model": models.get((row.id, "student")),
                 "teacher_model": models.get(
                     (row.id, "teacher"), row.resolved_spec["teacher"].get("model")

@@ -6,12 +6,18 @@ from typing import TypedDict, TypeVar
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from app.db.models import ApiKey, File, Job, Model
+from app.db.models import ApiKey, File, Job, Knowledge, Model
 from app.errors import NotFound
 
-Owned = TypeVar("Owned", ApiKey, File, Job, Model)
+Owned = TypeVar("Owned", ApiKey, File, Job, Knowledge, Model)
 
-NAMES = {ApiKey: "API key", File: "file", Job: "job", Model: "model"}
+NAMES = {
+    ApiKey: "API key",
+    File: "file",
+    Job: "job",
+    Knowledge: "knowledge",
+    Model: "model",
+}
 
 
 class Ends(TypedDict):

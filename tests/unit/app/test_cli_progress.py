@@ -50,6 +50,7 @@ def running_job() -> Job:
         result=None,
         student_model=None,
         teacher_model=None,
+        knowledge=None,
         files=[],
         parent_id=None,
         error=None,

@@ -1,0 +1,84 @@
+"""Deletes what jobs have left, but never what another job that has not ended relies on."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import String, cast, delete, or_, select
+from sqlalchemy.orm import Session
+
+from app.contracts.job import JobSpec
+from app.contracts.references import named_models
+from app.db import verbs
+from app.db.models import FINAL, Job, Knowledge, KnowledgeFile, Model
+from app.db.session import Database
+from app.errors import Conflict
+from app.services.ownership import find, owned
+
+MOST_NAMED = 5
+"""Jobs that a message names."""
+
+
+def delete_job(database: Database, project_id: str, job_id: str) -> None:
+    """Delete a job with its events, metrics, logs, files and models.
+
+    Raises:
+        Conflict: The job has not ended, or one that has not names a model of it.
+    """
+    with database.write() as session:
+        job = verbs.lock(session, find(session, Job, project_id, job_id).id)
+        # Locked, so that no job that is being posted can come to name one of them meanwhile.
+        models = session.scalars(select(Model.id).where(Model.job_id == job.id).with_for_update())
+        users = _jobs_naming(session, project_id, set(models))
+        if users:
+            raise Conflict(f"a model of this job is named by {_listed(users)}; cancel or await it")
+        verbs.delete_job(session, job)
+
+
+def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> None:
+    """Delete collected knowledge.
+
+    Raises:
+        Conflict: A job that has not ended names or uses it.
+    """
+    with database.write() as session:
+        found = find(session, Knowledge, project_id, knowledge_id)
+        session.execute(select(Knowledge.id).where(Knowledge.id == found.id).with_for_update())
+        users = session.scalars(
+            select(Job.id).where(Job.knowledge_id == found.id, Job.status.not_in(FINAL))
+        ).all()
+        if users:
+            raise Conflict(f"this knowledge is used by {_listed(users)}; cancel or await it")
+        verbs.forget_knowledge(session, found.id)
+        session.execute(delete(KnowledgeFile).where(KnowledgeFile.knowledge_id == found.id))
+        session.delete(found)
+
+
+def hold_named(session: Session, project_id: str, spec: JobSpec) -> None:
+    """Keep the models and the knowledge that a spec names until the transaction ends."""
+    models = select(Model.id).where(Model.id.in_(named_models(spec).values()))
+    session.execute(models.order_by(Model.id).with_for_update(read=True))
+    named = [spec.teacher.knowledge] if spec.teacher.source == "knowledge" else []
+    knowledge = owned(Knowledge, project_id).where(Knowledge.id.in_(named))
+    session.execute(knowledge.with_for_update(read=True))
+
+
+def _jobs_naming(session: Session, project_id: str, models: set[str]) -> list[str]:
+    """Return the jobs that have not ended and name one of some models."""
+    if not models:
+        return []
+    text = cast(Job.resolved_spec, String)
+    candidates = session.scalars(
+        owned(Job, project_id).where(
+            Job.status.not_in(FINAL), or_(*(text.contains(model) for model in models))
+        )
+    )
+    return [
+        job.id
+        for job in candidates
+        if models & set(named_models(JobSpec.model_validate(job.resolved_spec)).values())
+    ]
+
+
+def _listed(job_ids: Iterable[str]) -> str:
+    ids = sorted(job_ids)
+    more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
+    return f"{', '.join(ids[:MOST_NAMED])}{more}"
