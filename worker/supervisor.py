@@ -19,15 +19,21 @@ from app.db.lifecycle import Actor
 from app.db.models import Job, JobFile
 from app.db.session import Database
 from app.storage import Storage
-from worker.delivery import InputMissing, add_results, fetch_inputs, store_outputs
+from worker.delivery import BadDelivery, add_files, add_results, store_outputs
 from worker.ending import Ending, Verdict, input_missing, worker_failure
+from worker.inputs import fetch_inputs
+from worker.knowledge import Collected, Reused, add_knowledge, store_knowledge
 from worker.launcher import Trainer
 from worker.lease import LONGEST_OUTAGE_SECONDS, Claim, Lease, Wish
+from worker.registry import InputMissing
 
 log = get_logger(__name__)
 
 LOOK_SECONDS = 0.2
 """How often a quiet trainer and the client's wishes are looked at."""
+
+LAST_GOOD = "last_good"
+"""The folder, in the workspace and among a failed job's files, of its last good model."""
 
 LastWrite = Callable[[Session, Job], object]
 
@@ -88,11 +94,11 @@ class Supervisor:
         claim = Claim(job.id, job.fence)
         with Lease(self._database, claim, self._settings, folder / "trainer.log") as lease:
             try:
-                fetch_inputs(self._database, self._storage, job.project_id, spec, folder)
+                fetch_inputs(self._database, self._storage, job, spec, folder)
             except InputMissing as missing:
-                last_write = self._fail(input_missing(missing))
+                last_write = self._fail(input_missing(missing), [])
             else:
-                last_write = self._last_write(self._train(spec, folder, lease), folder)
+                last_write = self._last_write(self._train(spec, folder, lease), spec, folder)
         if lease.wish is Wish.ABANDON:
             raise verbs.FenceLost("the lease could not be kept")
         self._commit(job, last_write)
@@ -120,29 +126,52 @@ class Supervisor:
         elif wish is Wish.STOP or ending.overdue or ending.drained:
             trainer.stop(self._settings.terminate_seconds)
 
-    def _last_write(self, ending: Ending, folder: Path) -> LastWrite:
-        """Return what ends the attempt in the database; a student's files are stored before."""
+    def _last_write(self, ending: Ending, spec: JobSpec, folder: Path) -> LastWrite:
+        """Return what ends the attempt in the database; files are stored before."""
         match ending.verdict:
             case Verdict.DELIVER:
                 assert ending.report is not None  # noqa: S101 (what the verdict says)
                 files = store_outputs(self._storage, folder / "outputs")
-                return self._succeed(files, ending.report)
+                knowledge = store_knowledge(self._storage, spec, folder)
+                return self._succeed(spec, files, knowledge, ending.report)
             case Verdict.FAIL:
-                return self._fail(ending.explain())
+                return self._fail(ending.explain(), self._last_good(folder))
             case Verdict.GIVE_BACK:
                 return verbs.give_back
             case Verdict.RETRY:
                 return self._retry(ending.explain())
 
-    def _succeed(self, files: list[JobFile], report: Report) -> LastWrite:
+    def _last_good(self, folder: Path) -> list[JobFile]:
+        """Store the model as it was before its training went astray, where it left one."""
+        if not (folder / LAST_GOOD / "manifest.json").is_file():
+            return []
+        try:
+            return store_outputs(self._storage, folder / LAST_GOOD, f"{LAST_GOOD}/")
+        except BadDelivery as error:
+            # The job's own error matters more than what is kept of it.
+            log.warning("last_good_not_kept", folder=str(folder), reason=str(error))
+            return []
+
+    def _succeed(
+        self,
+        spec: JobSpec,
+        files: list[JobFile],
+        knowledge: Collected | Reused | None,
+        report: Report,
+    ) -> LastWrite:
         def write(session: Session, job: Job) -> None:
             add_results(session, job, files, report)
+            add_knowledge(session, job, spec, knowledge)
             verbs.succeed(session, job, report)
 
         return write
 
-    def _fail(self, error: JobError) -> LastWrite:
-        return lambda session, job: verbs.fail(session, job, error, Actor.HOLDER)
+    def _fail(self, error: JobError, files: list[JobFile]) -> LastWrite:
+        def write(session: Session, job: Job) -> None:
+            add_files(session, job, files)
+            verbs.fail(session, job, error, Actor.HOLDER)
+
+        return write
 
     def _retry(self, error: JobError) -> LastWrite:
         backoff_seconds = self._settings.backoff_seconds
