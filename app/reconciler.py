@@ -1,4 +1,4 @@
-"""What time must do, with the queue up or down: take back lost jobs and ring for waiting ones.
+"""What time must do: take back lost jobs, ring for waiting ones, collect blobs nobody names.
 
 Any number may run; each change is a guarded transition, so two of them cannot do one thing twice.
 """
@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+from obstore.exceptions import BaseError
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -19,6 +20,8 @@ from app.db import verbs
 from app.db.models import Job
 from app.db.session import Database, database_now
 from app.queue import Queue
+from app.services.collection import BlobCollector
+from app.storage import Storage
 
 log = get_logger(__name__)
 
@@ -95,11 +98,21 @@ def run(settings: Settings) -> None:
     database = Database(settings.database_url)
     queue = Queue(settings.broker_url)
     reconciler = Reconciler(database, queue, settings)
+    collector = BlobCollector(database, Storage(settings.storage_url))
     log.info("reconciler_started", lease_seconds=settings.lease_seconds)
     while not stop.wait(settings.reap_seconds):
         reconciler.tick()
+        collect(collector)
     queue.close()
     database.close()
+
+
+def collect(collector: BlobCollector) -> None:
+    """Let blobs be collected; a storage or database that is away is only noted."""
+    try:
+        collector.tick()
+    except (SQLAlchemyError, BaseError, OSError) as error:
+        log.warning("blobs_not_collected", reason=type(error).__name__)
 
 
 def _lost_jobs(session: Session) -> list[str]:

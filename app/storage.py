@@ -1,8 +1,10 @@
 """Blobs, content-addressed by sha256, in a local folder or in S3 and its kin."""
 
+import contextlib
 import hashlib
 from collections.abc import Iterator
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import obstore
@@ -10,6 +12,22 @@ from obstore.store import LocalStore, ObjectStore, S3Store
 
 CHUNK_BYTES = 4 * 1024 * 1024
 PRESIGNED_FOR = timedelta(minutes=15)
+STALE_AFTER = timedelta(hours=12)
+"""``put`` writes older blobs again, lest it rely on one that is about to be collected."""
+NUM_PARTS = 256
+
+
+@dataclass(frozen=True)
+class StoredBlob:
+    """A blob, and when it was last written."""
+
+    sha256: str
+    bytes: int
+    written_at: datetime
+
+    @property
+    def age(self) -> timedelta:
+        return datetime.now(UTC) - self.written_at
 
 
 class Storage:
@@ -27,8 +45,9 @@ class Storage:
         """Store a file and return its sha256 in hex."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+        blob = self.find(digest)
         # A blob of another size was cut short by bad luck, and is written again.
-        if self._size(digest) != path.stat().st_size:
+        if blob is None or blob.bytes != path.stat().st_size or blob.age > STALE_AFTER:
             obstore.put(self._store, _key(digest), path)
         return digest
 
@@ -79,11 +98,25 @@ class Storage:
         """Raise obstore's ``BaseError`` or ``OSError`` unless the storage answers."""
         next(iter(obstore.list(self._store, prefix="blobs", chunk_size=1)), None)
 
-    def _size(self, sha256: str) -> int | None:
+    def find(self, sha256: str) -> StoredBlob | None:
         try:
-            return int(obstore.head(self._store, _key(sha256))["size"])
+            meta = obstore.head(self._store, _key(sha256))
         except FileNotFoundError:
             return None
+        return StoredBlob(sha256, meta["size"], meta["last_modified"])
+
+    def list_part(self, part: int) -> Iterator[list[StoredBlob]]:
+        """Yield, a thousand or so at a time, the blobs of one of ``NUM_PARTS`` parts, from 0."""
+        for metas in obstore.list(self._store, prefix=f"blobs/{part:02x}", chunk_size=1000):
+            yield [
+                StoredBlob(Path(meta["path"]).name, meta["size"], meta["last_modified"])
+                for meta in metas
+            ]
+
+    def delete(self, sha256: str) -> None:
+        """Remove a blob; one that is not there is no error."""
+        with contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, _key(sha256))
 
 
 def _key(sha256: str) -> str:
