@@ -1,7 +1,9 @@
 """Blobs in a folder and in S3, by the same rules."""
 
 import hashlib
+import time
 import urllib.request
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,42 @@ def test_a_stored_file_is_read_back_whole_and_in_part(
 def test_what_is_not_there_is_said(storage: Storage, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         storage.fetch("0" * 64, 10, tmp_path / "copy")
+
+
+def test_a_blob_is_found_listed_in_its_part_and_deleted(storage: Storage, file: Path) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=5)
+    assert storage.find(DIGEST) is None
+    storage.put(file)
+
+    found = storage.find(DIGEST)
+    assert found is not None
+    assert (found.sha256, found.bytes) == (DIGEST, len(CONTENT))
+    assert found.written_at > before
+    part = int(DIGEST[:2], 16)
+    assert found in [blob for blobs in storage.list_part(part) for blob in blobs]
+    assert found not in [blob for blobs in storage.list_part(part ^ 1) for blob in blobs]
+
+    storage.delete(DIGEST)
+    storage.delete(DIGEST)
+    assert storage.find(DIGEST) is None
+
+
+@pytest.mark.parametrize("is_stale", [False, True])
+def test_a_blob_is_written_again_only_when_it_is_old(
+    storage: Storage, file: Path, monkeypatch: pytest.MonkeyPatch, *, is_stale: bool
+) -> None:
+    storage.put(file)
+    written = storage.find(DIGEST)
+    time.sleep(1.1)  # S3 tells whole seconds
+    if is_stale:
+        monkeypatch.setattr("app.storage.STALE_AFTER", timedelta(seconds=1))
+
+    storage.put(file)
+
+    again = storage.find(DIGEST)
+    assert written is not None
+    assert again is not None
+    assert (again.written_at > written.written_at) == is_stale
 
 
 def test_storage_that_was_prepared_answers(storage: Storage) -> None:

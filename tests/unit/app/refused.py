@@ -8,7 +8,7 @@ from uuid_utils import uuid7
 from app.contracts.knowledge import Fingerprint, views_of
 from app.contracts.training import Training
 from app.db.models import Knowledge, KnowledgeFile, Project
-from app.db.session import database_now
+from app.db.session import Database, database_now
 from tests.unit.app.conftest import JOBS, Api, spec
 
 Told = dict[str, Any]
@@ -51,13 +51,16 @@ def model_of(
 
 def knowledge_of(api: Api, project: str = "default", **changes: Any) -> str:  # noqa: ANN401 (columns)
     """Put knowledge of the digits into a project, and return its id."""
+    return put_knowledge(api.database, project, **changes)
+
+
+def put_knowledge(database: Database, project: str = "default", **changes: Any) -> str:  # noqa: ANN401 (columns)
     part = "0" * 64
-    with api.database.write() as session:
+    with database.write() as session:
         now = database_now(session)
         row = Knowledge(
             id=f"knowledge-{uuid7()}",
             project_id=session.scalars(select(Project.id).where(Project.name == project)).one(),
-            job_id=None,
             request_digest=str(uuid7()),
             fingerprint=Fingerprint(
                 teacher=part,
@@ -70,6 +73,7 @@ def knowledge_of(api: Api, project: str = "default", **changes: Any) -> str:  # 
             ).model_dump(),
             created_at=now,
             **{
+                "job_id": None,
                 "task": "classification",
                 "output_names": list("0123456789"),
                 "storage": "float16",

@@ -133,6 +133,7 @@ def test_another_projects_things_look_like_things_that_do_not_exist(api: Api) ->
         ("GET", f"/v1/files/{file['id']}/content"),
         ("GET", f"/v1/models/{model}"),
         ("GET", f"/v1/models/{model}/files/config.json"),
+        ("DELETE", f"{JOBS}/{job['id']}"),
         ("DELETE", f"/v1/api_keys/{key_id}"),
     ]:
         if method == "GET":

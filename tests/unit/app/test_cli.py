@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from app.cli import app
 from tests.jobs import SPEC
+from tests.unit.app.refused import put_knowledge
 from tests.unit.app.served import Served, report, serve
 
 
@@ -215,6 +216,30 @@ def test_a_job_is_downloaded_whole(run: Run, served: Served, tmp_path: Path) -> 
     for path in ("student/config.json", "student/model.safetensors", "report.json"):
         assert (tmp_path / "got" / path).read_bytes() == (tmp_path / "outputs" / path).read_bytes()
     assert not list((tmp_path / "got").rglob("*.partial"))
+
+
+def test_a_job_that_has_ended_is_deleted_and_one_that_has_not_is_kept(run: Run) -> None:
+    job_id = create(run)
+    refused = run("jobs", "delete", job_id)
+    assert (refused.exit_code, "HTTP 409" in refused.stderr) == (1, True)
+
+    run("jobs", "cancel", job_id)
+
+    assert run("jobs", "delete", job_id).stdout == f"{job_id} is deleted\n"
+    assert "HTTP 404" in run("jobs", "get", job_id).stderr
+
+
+def test_knowledge_is_listed_shown_and_deleted(run: Run, served: Served) -> None:
+    knowledge = put_knowledge(served.database, job_id=None)
+
+    assert knowledge in run("knowledge", "list").stdout
+    assert json.loads(run("knowledge", "list", "--json").stdout)["data"][0]["id"] == knowledge
+    shown = run("knowledge", "show", knowledge).stdout
+    assert "a job that is deleted" in shown
+    assert "plain" in shown
+    assert json.loads(run("knowledge", "show", knowledge, "--json").stdout)["bytes"] == 240
+    assert run("knowledge", "delete", knowledge).stdout == f"{knowledge} is deleted\n"
+    assert "HTTP 404" in run("knowledge", "delete", knowledge).stderr
 
 
 def test_a_model_is_listed_and_downloaded_without_its_folders_name(
