@@ -40,6 +40,14 @@ def test_a_file_that_is_as_named_is_stored(storage: Storage, outputs: Path) -> N
     assert b"".join(storage.read(DIGEST, 0, len(CONTENT))) == CONTENT
 
 
+def test_files_may_be_kept_below_a_folder(storage: Storage, outputs: Path) -> None:
+    deliver(storage, outputs, "student/config.json", len(CONTENT), DIGEST)
+
+    (file,) = store_outputs(storage, outputs, "last_good/")
+
+    assert file.path == "last_good/student/config.json"
+
+
 @pytest.mark.parametrize(
     ("path", "size", "digest"),
     [
