@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 
 from app.contracts.dataset import FileDataset
 from app.contracts.job import JobSpec
-from app.contracts.knowledge import MANIFEST_FILE, KnowledgeManifest
+from app.contracts.knowledge import MANIFEST_FILE, REUSED_FILE, KnowledgeManifest
 from app.contracts.knowledge_request import Sources, TeacherDigests, is_shared, knowledge_request
 from app.contracts.model import (
     Ensemble,
@@ -29,8 +29,6 @@ from worker.registry import MODEL_FILES, InputMissing, find_file, find_model
 
 FOLDER = "knowledge"
 """Of a workspace: what the trainer has collected or taken over."""
-REUSED_FILE = "reused"
-"""Lies in it where it was taken over."""
 
 
 class BadKnowledge(Exception):

@@ -16,6 +16,8 @@ KNOWLEDGE_FORMAT = 1
 MOST_DENSE_OUTPUTS = 1024
 """Up to so many, `auto` keeps every output's answer."""
 MANIFEST_FILE = "knowledge.json"
+REUSED_FILE = "reused"
+"""Lies beside the manifest where a run has taken the knowledge over, and not collected it."""
 
 Storage = Literal["float32", "float16", "top_k"]
 

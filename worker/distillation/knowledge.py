@@ -23,10 +23,11 @@ from torch import Tensor
 
 from app.contracts.job import Phase
 from app.contracts.knowledge import (
+    REUSED_FILE,
     Fingerprint,
     KnowledgeManifest,
     KnowledgeSettings,
-    Storage,
+    kept_as,
     views_of,
 )
 from app.contracts.training import Training
@@ -43,11 +44,8 @@ from worker.distillation.teaching import LiveTeaching, places_by_id
 from worker.distillation.views import augment, epoch_order
 from worker.distillation.workspace import Workspace
 
-MOST_DENSE_OUTPUTS = 1024
 DURABLE_EVERY_SECONDS = 10.0
 HELD_OUT_BATCH_SIZE = 512
-REUSED_FILE = "reused"
-"""Lies in a stage's knowledge that was taken over, not collected."""
 
 HELD_OUT: tuple[Part, ...] = ("validation", "test")
 
@@ -83,8 +81,15 @@ def planned(
     Raises:
         BadInput: ``top_k`` is asked for what is no choice of one class.
     """
-    storage = _storage(settings, dataset)
-    top_k = min(settings.top_k, dataset.num_outputs) if storage == "top_k" else None
+    task = dataset.description.task
+    if settings.storage == "top_k" and task != "classification":
+        raise BadInput(
+            "top_k_needs_classes",
+            f"knowledge.storage is top_k, which keeps the most probable of several classes; the "
+            f"data is for {task}",
+            hint="use float16 or float32",
+        )
+    storage, top_k = kept_as(settings, task, dataset.num_outputs)
     names = list(layers)
     layout = Layout(storage, dataset.num_outputs, top_k, {name: layers[name] for name in names})
     return KnowledgeManifest(
@@ -97,7 +102,7 @@ def planned(
             collected="; ".join(["answers", *sorted(names)]),
             storage=storage if top_k is None else f"top_k of {top_k}",
         ),
-        task=dataset.description.task,
+        task=task,
         output_names=dataset.description.output_names,
         storage=storage,
         top_k=top_k,
@@ -200,21 +205,6 @@ def recorded_teacher_answers(workspace: Workspace) -> dict[Part, Tensor] | None:
         ).logits_BC
         for part in HELD_OUT
     }
-
-
-def _storage(settings: KnowledgeSettings, dataset: Dataset) -> Storage:
-    task = dataset.description.task
-    if settings.storage == "auto":
-        many = dataset.num_outputs > MOST_DENSE_OUTPUTS
-        return "top_k" if many and task == "classification" else "float16"
-    if settings.storage == "top_k" and task != "classification":
-        raise BadInput(
-            "top_k_needs_classes",
-            f"knowledge.storage is top_k, which keeps the most probable of several classes; the "
-            f"data is for {task}",
-            hint="use float16 or float32",
-        )
-    return settings.storage
 
 
 Load = partial[tuple[Tensor, Tensor, int]]
