@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.contracts import known_data
-from app.contracts.dataset import FileDataset, Task
+from app.contracts.dataset import AnyDataset, FileDataset, Task
 from app.contracts.job import JobSpec
 from app.contracts.known_data import Shape
 from app.contracts.layers import Layers, layers_of
@@ -24,6 +24,7 @@ from app.db.models import File, Job, JobFile, Knowledge, Model
 from app.services.ownership import owned
 
 ARCHITECTURE: TypeAdapter[AnyArchitecture] = TypeAdapter(AnyArchitecture)
+DATASET: TypeAdapter[AnyDataset] = TypeAdapter(AnyDataset)
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _models(session: Session, project_id: str, ids: set[str]) -> dict[str, Regis
 
 
 def _model(model: Model, job: Job, *, is_exported: bool) -> RegisteredModel:
-    dataset = JobSpec.model_validate(job.resolved_spec).dataset
+    dataset = DATASET.validate_python(job.resolved_spec["dataset"])
     return RegisteredModel(
         architecture=ARCHITECTURE.validate_python(model.architecture),
         is_exported=is_exported,

@@ -136,12 +136,23 @@ def _surprises(facts: Facts) -> Iterator[str]:
         for number, loss in enumerate(objective):
             if loss.weight == 0:
                 yield f"{pointer}/{number}: {loss.loss} has weight 0 and changes nothing."
-    for one in trainings(facts):
-        schedule = one.training.schedule
-        if isinstance(schedule, Step) and schedule.milestones[-1] >= one.training.epochs:
-            yield (
-                f"{one.pointer}/schedule/milestones: {schedule.milestones[-1]} is not before the "
-                f"end of the {one.training.epochs} epochs, so that drop never comes."
-            )
+    yield from _never_reached(facts)
     if "safetensors" not in facts.spec.export:
         yield "/export: without safetensors no later job can start from these models."
+
+
+def _never_reached(facts: Facts) -> Iterator[str]:
+    for one in trainings(facts):
+        schedule, epochs = one.training.schedule, one.training.epochs
+        if isinstance(schedule, Step) and schedule.milestones[-1] >= epochs:
+            yield (
+                f"{one.pointer}/schedule/milestones: {schedule.milestones[-1]} is not before the "
+                f"end of the {epochs} epochs, so that drop never comes."
+            )
+    for number, loss in enumerate(facts.spec.objective):
+        warmup, epochs = loss.weight_schedule.warmup_epochs, facts.spec.training.epochs
+        if warmup > epochs:
+            yield (
+                f"/objective/{number}/weight_schedule/warmup_epochs: {warmup:g} is beyond the "
+                f"{epochs} epochs, so {loss.loss} never has its whole weight."
+            )

@@ -174,6 +174,10 @@ def test_a_student_starts_only_from_a_model_of_its_own_architecture(api: Api) ->
             {"training": {"epochs": 10, "schedule": STEP}},
             "/training/schedule/milestones: 10 is not before the end",
         ),
+        (
+            {"objective": [{"loss": "soft_targets", "weight_schedule": {"warmup_epochs": 31}}]},
+            "/objective/0/weight_schedule/warmup_epochs: 31 is beyond the 30 epochs",
+        ),
         ({"export": ["onnx"]}, "/export: without safetensors"),
     ],
 )
