@@ -4,8 +4,7 @@ SERVICE := .venv/.service-installed
 TOOLS := .venv/.tools-installed
 FASHION := .venv/fashion-mnist
 
-.PHONY: help install demo up test check bench bench-api bench-digits bench-images bench-losses \
-	bench-missing-class bench-knowledge-rows
+.PHONY: help install demo up test check bench bench-api bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows
 .DEFAULT_GOAL := help
 
 help:  ## say what each target does

@@ -92,10 +92,17 @@ def test_the_map_names_every_folder() -> None:
 
 
 def test_no_value_is_renamed_on_its_way() -> None:
-    assert naming("temperature", SOURCES) == {
-        "app/contracts/objective.py",
-        "worker/distillation/losses/soft_targets.py",
-    }
+    """A loss's settings are named by its contract and by itself, and by nothing in between."""
+    for setting, contract, loss in (
+        ("other_weight", "response_losses", "decoupled"),
+        ("between_weight", "response_losses", "dist"),
+        ("angle_weight", "feature_losses", "relational"),
+        ("margin", "feature_losses", "activation_boundary"),
+    ):
+        assert naming(f"{setting}: float", SOURCES) | naming(f"spec.{setting}", SOURCES) == {
+            f"app/contracts/{contract}.py",
+            f"worker/distillation/losses/{loss}.py",
+        }
 
 
 def test_only_the_settings_read_the_environment() -> None:

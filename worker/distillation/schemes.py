@@ -98,6 +98,13 @@ def check_scheme(spec: JobSpec) -> None:
             "runs",
             hint="use a trained or registered teacher or an ensemble",
         )
+    if isinstance(spec.teacher, SignalsTeacher) and spec.training.augmentation:
+        raise BadInput(
+            "signals_of_other_views",
+            "`training.augmentation` is given, and uploaded signals are of the examples as they "
+            "are; a recorded answer belongs to the very view that the student sees",
+            hint="leave training.augmentation empty",
+        )
     has_features = any(loss.pairs() for loss in spec.objective)
     if (
         answers_only

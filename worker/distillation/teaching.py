@@ -68,7 +68,9 @@ class RecordedTeaching:
     def signals(self, inputs: Tensor, ids_B: Tensor, epoch: int) -> Signals:
         manifest = self._stored.manifest
         view = epoch if manifest.views > 1 else 0
-        rows_B = self._places[ids_B.cpu()].numpy() + view * manifest.num_train
+        places_B = self._places[ids_B.cpu()].numpy()
+        assert places_B.min(initial=0) >= 0, "only examples of the train part have views"  # noqa: S101
+        rows_B = places_B + view * manifest.num_train
         return self._stored.signals(rows_B, self._device)
 
 

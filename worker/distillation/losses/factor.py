@@ -7,10 +7,14 @@ compared at length 1, by the mean absolute difference as in RepDistiller (weight
 
 The paper trains the paraphraser beforehand; here it is trained along. Its reconstruction is a term
 of the loss, and the only one that reaches it: to the student's term the teacher's factor is given.
-There is no batch norm, so that an example's value does not depend on its batch.
+The loss's weight, where above 1, is taken out of that term again: it is the student's, and 200
+times the learning rate would make the paraphraser diverge. There is no batch norm, so that an
+example's value does not depend on its batch.
 
 Shapes: B = batch, D = channels of a layer, K = channels of a factor, H, W = height and width.
 """
+
+import itertools
 
 from torch import Tensor, nn
 
@@ -37,9 +41,10 @@ def factor_B(student_BKHW: Tensor, teacher_BKHW: Tensor) -> Tensor:
 
 
 class Comparison(nn.Module):
-    def __init__(self, student: Shape, teacher: Shape, rate: float) -> None:
+    def __init__(self, student: Shape, teacher: Shape, spec: Factor) -> None:
         super().__init__()
-        channels = max(1, round(teacher[0] * rate))
+        channels = max(1, round(teacher[0] * spec.rate))
+        self.share_of_error = 1 / max(spec.weight, 1.0)
         self.of_student, self.of_teacher = (
             pooling_to_meet(student, teacher),
             pooling_to_meet(teacher, student),
@@ -54,8 +59,8 @@ class Comparison(nn.Module):
         reconstruction_BDHW = self.decoder(teacher_BKHW)
         error_B = (reconstruction_BDHW - teacher_BDHW).square().mean(dim=(1, 2, 3))
         student_BKHW = self.translator(self.of_student(student))
-        total_B: Tensor = factor_B(student_BKHW, teacher_BKHW.detach()) + error_B
-        return total_B
+        total_B: Tensor = factor_B(student_BKHW, teacher_BKHW.detach())
+        return total_B + self.share_of_error * error_B
 
 
 def build(spec: Factor, setting: Setting) -> Loss:
@@ -68,12 +73,12 @@ def build(spec: Factor, setting: Setting) -> Loss:
     for pair in spec.layers:
         student, teacher = shapes_of(pair, setting)
         require_maps(pair, student, teacher)
-        comparisons.append(Comparison(student, teacher, spec.rate))
+        comparisons.append(Comparison(student, teacher, spec))
     return PairedLoss(spec.layers, comparisons)
 
 
 def _convolutions(*channels: int) -> nn.Module:
     layers: list[nn.Module] = []
-    for before, after in zip(channels[:-1], channels[1:], strict=True):
+    for before, after in itertools.pairwise(channels):
         layers += [nn.Conv2d(before, after, 3, padding=1), nn.LeakyReLU(SLOPE)]
     return nn.Sequential(*layers[:-1])  # what it gives may be of either sign

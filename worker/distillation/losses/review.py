@@ -4,7 +4,8 @@ Chen et al., 2021, "Distilling Knowledge via Knowledge Review", https://arxiv.or
 section 3: attention-based fusion from the deepest layer back to the first (figure 3a), and the
 hierarchical context loss over the map and its averages on grids of 4, 2 and 1 (figure 3b), each
 half the weight of the one before. There is no batch norm, so that an example's value does not
-depend on its batch. Weight 1.
+depend on its batch; in its stead the convolutions have biases. Where the sizes of student and
+teacher differ, both are averaged to the smaller. Weight 1.
 
 Shapes: B = batch, D = channels of a layer, M = channels of the fusion, H, W = height and width.
 """
@@ -26,14 +27,14 @@ class Fusion(nn.Module):
 
     def __init__(self, student: Shape, teacher: Shape, channels: int, fused: Shape | None) -> None:
         super().__init__()
-        self.reduction = nn.Conv2d(student[0], channels, 1, bias=False)
+        self.reduction = nn.Conv2d(student[0], channels, 1)
         self.resizing: nn.Module = nn.Identity()
         self.attention: nn.Module | None = None
         if fused is not None:
             before, after = (fused[1], fused[2]), (student[1], student[2])
             self.resizing = NearestResizing(before, after)
             self.attention = nn.Sequential(nn.Conv2d(2 * channels, 2, 1), nn.Sigmoid())
-        self.expansion = nn.Conv2d(channels, teacher[0], 3, padding=1, bias=False)
+        self.expansion = nn.Conv2d(channels, teacher[0], 3, padding=1)
 
     def forward(self, feature: Tensor, fused_BMHW: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return what is compared with the teacher (B, D, H, W), and what is fused so far."""

@@ -13,6 +13,7 @@ from app.contracts.model import MutualTeacher, TeacherInitialization
 from app.contracts.objective import AnyLoss
 from worker.distillation.build import build, load_model, read_config, save_model
 from worker.distillation.capture import Observable, layer_names, observe, resolved
+from worker.distillation.comparison import INITIALIZATION_FILE, REPAIR_FILE
 from worker.distillation.dataset import Dataset, InputDescription
 from worker.distillation.device import choose_device
 from worker.distillation.feed import Feed
@@ -21,7 +22,7 @@ from worker.distillation.knowledge import recorded_teacher_answers
 from worker.distillation.last_good import keeping_last_good
 from worker.distillation.objective import needs
 from worker.distillation.predictor import Predictor
-from worker.distillation.registered import initial_student
+from worker.distillation.registered import answer_as, initial_student
 from worker.distillation.repair import repair
 from worker.distillation.reporting import Reporter
 from worker.distillation.teachers import last_teacher_folder, load_teacher_folder
@@ -30,9 +31,6 @@ from worker.distillation.trainer import Plan
 from worker.distillation.training import train, train_mutually
 from worker.distillation.validation import EVALUATION_BATCH_SIZE
 from worker.distillation.workspace import Workspace
-
-INITIALIZATION_FILE = "initialization.json"
-REPAIR_FILE = "repair.json"
 
 
 def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
@@ -111,7 +109,7 @@ def _start(
         done = initialize_from_teacher(model, load_model(source), layers)
         (folder / INITIALIZATION_FILE).write_text(done.model_dump_json(indent=2))
         # Its weights are fitted to inputs standardised as the teacher does.
-        description = read_config(source).description
+        description = answer_as(dataset.description, model, read_config(source).description)
     return model, description
 
 

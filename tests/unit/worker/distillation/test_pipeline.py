@@ -44,12 +44,15 @@ def test_a_run_tells_every_phase_and_ends_with_its_report(tmp_path: Path) -> Non
     assert summaries[Phase.PREPARING] == (
         "data: 1257 train, 180 validation, 360 test examples of 10 classes"
     )
-    accuracy = report.teacher.validation.accuracy if report.teacher.validation else None
+    assert report.teacher is not None
+    assert report.teacher.validation is not None
+    accuracy = 100 * (report.teacher.validation.accuracy or 0)
     assert summaries[Phase.TRAINING_TEACHER] == (
-        f"teacher: {accuracy:.1%} on validation after 2 epochs".replace("%", " %")
+        f"teacher: {accuracy:.1f} % on validation after 2 epochs"
     )
+    assert summaries[Phase.TRAINING_ASSISTANTS] == ""
     assert summaries[Phase.COLLECTING_KNOWLEDGE] == (
-        "knowledge: 1 view of 1257 examples, 50,280 bytes"
+        "knowledge: 1 view of 1257 examples and 540 held out, 35,940 bytes, collected"
     )
     assert summaries[Phase.EVALUATING].startswith("accuracy on test: teacher ")
     assert "files" in summaries[Phase.EXPORTING]
@@ -64,7 +67,11 @@ def test_phases_without_work_are_skipped(tmp_path: Path) -> None:
     report = pipeline.run(spec, Workspace(tmp_path), heard.reporter)
 
     skipped = {phase for phase, message in finished(heard.messages).items() if message.skipped}
-    assert skipped == {Phase.COLLECTING_KNOWLEDGE, Phase.TRAINING_BASELINE}
+    assert skipped == {
+        Phase.TRAINING_ASSISTANTS,
+        Phase.COLLECTING_KNOWLEDGE,
+        Phase.TRAINING_BASELINE,
+    }
     assert report.baseline is None
 
 
@@ -90,7 +97,8 @@ def test_a_stopped_run_takes_up_where_it_was(
     whole = pipeline.run(SPEC, Workspace(tmp_path / "other"), Heard().reporter)
 
     assert (tmp_path / "teacher" / "model.safetensors").stat() == teacher
-    assert not any(message.skipped for message in finished(heard.messages).values())
+    skipped = {phase for phase, message in finished(heard.messages).items() if message.skipped}
+    assert skipped == {Phase.TRAINING_ASSISTANTS}
     assert resumed.student.test == whole.student.test
     student = Path("student", "model.safetensors")
     assert (tmp_path / student).read_bytes() == (tmp_path / "other" / student).read_bytes()

@@ -362,7 +362,7 @@ def test_peers_learn_from_each_other_and_end_up_closer_than_alone() -> None:
         data = toy_images()
         images = torch.tensor(data.inputs[data.ids["test"]]).float()
         one, other = (model(images).softmax(dim=1) for model in pair)
-        return (one - other).abs().mean().item()
+        return float((one - other).abs().mean().detach())
 
     assert distance([Labels(), SoftTargets(weight=5, temperature=1)]) < distance([Labels()]) / 2
 

@@ -158,7 +158,9 @@ def labels_of(task: Task) -> Tensor:
     return torch.linspace(-1, 1, NUM_EXAMPLES * NUM_OUTPUTS).double().reshape(-1, NUM_OUTPUTS)
 
 
-def drawn(seed: int, scale: float = 1.0, task: Task = "classification") -> tuple[Signals, Signals, Batch]:  # fmt: skip
+def drawn(
+    seed: int, scale: float = 1.0, task: Task = "classification"
+) -> tuple[Signals, Signals, Batch]:
     """Return a student's and a teacher's signals of six examples, in float64, and the batch."""
     generator = torch.Generator().manual_seed(seed)
 

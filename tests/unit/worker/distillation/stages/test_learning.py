@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow
-import pyarrow.parquet
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.numpy import load_file
@@ -243,10 +243,9 @@ def test_knowledge_of_another_setting_is_collected_anew_and_the_difference_named
 
     assert not is_reused(workspace.stage("knowledge"))
     said = [message.message for message in heard.messages if isinstance(message, Warned)]
-    assert said == [
-        "knowledge collected earlier is not used: it differs in storage: given float32, expected "
-        "float16"
-    ]
+    (warning,) = said
+    assert warning.startswith("knowledge collected earlier is not used: it differs in storage:")
+    assert warning.endswith("given float32, expected float16")
 
 
 def test_knowledge_stands_in_for_a_teacher(workspace: Workspace, tmp_path: Path) -> None:
@@ -287,9 +286,7 @@ def test_signals_of_any_other_model_stand_in_for_a_teacher(workspace: Workspace)
     probabilities[np.arange(len(ids)), data.labels[ids]] = 0.9
     columns = {name: probabilities[:, place] for place, name in enumerate("012")}
     workspace.root.joinpath("inputs").mkdir(exist_ok=True)
-    pyarrow.parquet.write_table(
-        pyarrow.table({"example_id": ids, **columns}), workspace.input("file-1")
-    )
+    pq.write_table(pa.table({"example_id": ids, **columns}), workspace.input("file-1"))
     teacher = {"source": "signals", "file": "file-1", "values": "probabilities"}
     spec = spec_of(teacher=teacher, objective=[{"loss": "soft_targets", "temperature": 1}])
     for stage in (train_teacher, collect_knowledge, train_student):
