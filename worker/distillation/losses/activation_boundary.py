@@ -1,10 +1,11 @@
 """Activation boundaries: match which of the teacher's neurons fire, before their ReLU.
 
 Heo et al., 2019, "Knowledge Transfer via Distillation of Activation Boundaries Formed by Hidden
-Neurons", https://arxiv.org/abs/1811.03233, equation 5: a squared hinge that pushes the student's
-response beyond a margin on the side where the teacher's lies. Only the sign of the teacher's
-counts. A learned 1x1 convolution connects the two, without the paper's batch norm, so that an
-example's value does not depend on its batch. The mean over the elements, summed over the pairs.
+Neurons", https://arxiv.org/abs/1811.03233, the loss with a margin: a squared hinge that pushes the
+student's response beyond it on the side where the teacher's lies. Only the sign of the teacher's
+counts, and 0 is on the silent side. A learned 1x1 convolution connects the two, without the paper's
+batch norm, so that an example's value does not depend on its batch. The mean over the elements,
+summed over the pairs.
 
 Shapes: B = batch, D = channels, H, W = height and width.
 """

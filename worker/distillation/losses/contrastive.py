@@ -1,10 +1,10 @@
 """Contrast: tell the teacher's view of an example from its views of many others.
 
 Tian, Krishnan and Isola, 2020, "Contrastive Representation Distillation",
-https://arxiv.org/abs/1910.10699, section 3.2, equations 10 and 19, both ways: the student's feature
-against a memory of the teacher's, and the teacher's against one of the student's. As in the
-authors' code the critic is divided by its own mean; that mean is taken here over the first memory,
-which is what it meets at the first step, so that it is the same whatever batches come. Weight 0.8.
+https://arxiv.org/abs/1910.10699, section 3, both ways: the student's feature against a memory of
+the teacher's, and the teacher's against one of the student's. As in the authors' code the critic is
+divided by its own mean; that mean is taken here over the first memory, which is what it meets at
+the first step, so that it is the same whatever batches come. Weight 0.8.
 
 Negatives are of other classes where there are classes, else other examples. They are drawn as a
 pure function of (seed, step, example), so an example's value does not depend on its batch.

@@ -1,7 +1,7 @@
 """Relational knowledge: match distances and angles between the examples of a batch.
 
-Park et al., 2019, "Relational Knowledge Distillation", https://arxiv.org/abs/1904.05068, equations
-5 to 8, with the Huber loss of equation 6. As in the authors' code the means run over all pairs and
+Park et al., 2019, "Relational Knowledge Distillation", https://arxiv.org/abs/1904.05068, sections
+3.2.1 and 3.2.2, with their Huber loss. As in the authors' code the means run over all pairs and
 all triplets, an example with itself among them, and distances are divided by the mean of those
 above 0; the weights of 25 and 50 (Tian et al., 2020) are for these means. Summed over the pairs of
 layers, which may be of any two shapes.
