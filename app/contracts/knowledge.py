@@ -61,6 +61,7 @@ class Fingerprint(BaseModel):
     views: str = Field(description="The augmentations and the seed of the views; `plain` is none.")
     collected: str = Field(description="`answers`, and the layers whose features are kept.")
     storage: str
+    precision: str = Field("float32", description="Of the teacher's forward pass.")
 
 
 PLAIN_VIEWS = "plain"

@@ -99,6 +99,7 @@ def planned(
             preprocessing=teacher.preprocessing,
             dataset=dataset.digest,
             views=views_of(training),
+            precision=training.precision,
             collected="; ".join(["answers", *sorted(names)]),
             storage=storage if top_k is None else f"top_k of {top_k}",
         ),

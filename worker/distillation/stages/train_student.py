@@ -16,6 +16,7 @@ from worker.distillation.capture import Observable, layer_names, observe, resolv
 from worker.distillation.comparison import INITIALIZATION_FILE, REPAIR_FILE
 from worker.distillation.dataset import Dataset, InputDescription
 from worker.distillation.device import choose_device
+from worker.distillation.errors import BadInput
 from worker.distillation.feed import Feed
 from worker.distillation.initialization import initialize_from_teacher
 from worker.distillation.knowledge import recorded_teacher_answers
@@ -149,7 +150,13 @@ def _repair(
         teacher_NC = recorded["validation"]
     else:
         source = last_teacher_folder(spec, workspace)
-        assert source is not None  # noqa: S101 (without a model there is a record)
+        if source is None:
+            raise BadInput(
+                "repair_impossible",
+                "`transfer.repair` needs the teacher's answers on the validation part, and the "
+                "signals have none",
+                hint="upload the answers on every example of the data",
+            )
         teacher = load_teacher_folder(source, dataset.description, torch.device("cpu"))
         teacher_NC = _answers(teacher, dataset)
     names = dataset.description.output_names

@@ -123,6 +123,7 @@ CASES: list[Case] = [
     Case(Similarity(layers=_on("map"))),
     Case(Similarity(layers=_on("even_vector")), zero_between_equals=True),
     Case(Correlation(layers=_on("vector"))),
+    Case(Correlation(layers=_on("even_vector")), zero_between_equals=True),
     Case(Vid(layers=_on("vector")), never_negative=False),
     Case(Vid(layers=_on("map")), never_negative=False),
     Case(Pkt(layers=_on("vector"))),
