@@ -59,8 +59,9 @@ class Comparison(nn.Module):
         reconstruction_BDHW = self.decoder(teacher_BKHW)
         error_B = (reconstruction_BDHW - teacher_BDHW).square().mean(dim=(1, 2, 3))
         student_BKHW = self.translator(self.of_student(student))
-        total_B: Tensor = factor_B(student_BKHW, teacher_BKHW.detach())
-        return total_B + self.share_of_error * error_B
+        distance_B = factor_B(student_BKHW, teacher_BKHW.detach())
+        total_B: Tensor = distance_B + self.share_of_error * error_B
+        return total_B
 
 
 def build(spec: Factor, setting: Setting) -> Loss:
