@@ -113,11 +113,11 @@ def test_later_features_of_the_student_reach_earlier_comparisons_and_not_the_rev
     assert depths == [1, 2, 3]  # the deepest alone, then with each earlier one
 
 
-def test_the_pairs_contexts_add_up() -> None:
+def test_the_pairs_contexts_and_their_gradients_add_up() -> None:
     students: list[Shape] = [(2, 4, 4), (3, 2, 2)]
     teachers: list[Shape] = [(3, 4, 4), (4, 2, 2)]
     loss = loss_of(students, teachers)
-    ours = [fixed(*shape, seed=i) for i, shape in enumerate(students)]
+    ours = [fixed(*shape, seed=i).requires_grad_() for i, shape in enumerate(students)]
     theirs = [fixed(*shape, seed=i + 2) for i, shape in enumerate(teachers)]
 
     values = values_B(loss, ours, theirs)
@@ -126,6 +126,9 @@ def test_the_pairs_contexts_add_up() -> None:
     compared, fused = deep(ours[1], None)
     expected = of_deep(compared, theirs[1]) + of_shallow(shallow(ours[0], fused)[0], theirs[0])
     torch.testing.assert_close(values, expected)
+    torch.testing.assert_close(
+        torch.autograd.grad(values.sum(), ours), torch.autograd.grad(expected.sum(), ours)
+    )
 
 
 @pytest.mark.parametrize(
