@@ -108,6 +108,7 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, st
                 f"-dir={folder}",
                 f"-s3.config={folder}/s3.json",
                 "-s3.port.iceberg=0",
+                "-s3.port.lance=0",
                 "-master.volumeSizeLimitMB=64",
                 *(f"-{name}={port}" for name, port in ports.items()),
             ],
