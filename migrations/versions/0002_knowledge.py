@@ -1,5 +1,8 @@
 """Knowledge that jobs share, and models that are measured in the figure of their task."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,6 +12,7 @@ branch_labels = None
 depends_on = None
 
 BLOB_TABLES = ("files", "job_files")
+JOBS = sa.table("jobs", sa.column("id", sa.String), sa.column("result", sa.JSON))
 
 
 def upgrade() -> None:
@@ -61,9 +65,11 @@ def upgrade() -> None:
     for table in BLOB_TABLES:
         op.create_index(op.f(f"ix_{table}_sha256"), table, ["sha256"])
     op.execute("ALTER TABLE models RENAME COLUMN test_accuracy TO test_quality")
+    _rewrite_results(_with_quality)
 
 
 def downgrade() -> None:
+    _rewrite_results(_without_quality)
     op.execute("ALTER TABLE models RENAME COLUMN test_quality TO test_accuracy")
     for table in BLOB_TABLES:
         op.drop_index(op.f(f"ix_{table}_sha256"), table)
@@ -72,3 +78,36 @@ def downgrade() -> None:
     op.execute("ALTER TABLE jobs DROP COLUMN knowledge_id")
     op.drop_table("knowledge_files")
     op.drop_table("knowledge")
+
+
+def _rewrite_results(rewrite: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Give every job's result the other version's form; a stored result is read as that."""
+    connection = op.get_bind()
+    query = sa.select(JOBS.c.id, JOBS.c.result).where(JOBS.c.result.is_not(sa.null()))
+    for job_id, result in connection.execute(query).all():
+        if isinstance(result, dict):
+            changed = sa.update(JOBS).where(JOBS.c.id == job_id).values(result=rewrite(result))
+            connection.execute(changed)
+
+
+def _with_quality(result: dict[str, Any]) -> dict[str, Any]:
+    """Results were of classes alone, and accuracy was what models were compared by."""
+    for scores in _scores(result):
+        scores.setdefault("quality", scores.get("accuracy"))
+    names = result.pop("class_names", None)
+    return result if names is None else {**result, "output_names": names}
+
+
+def _without_quality(result: dict[str, Any]) -> dict[str, Any]:
+    for scores in _scores(result):
+        scores.pop("quality", None)
+    names = result.pop("output_names", None)
+    return result if names is None else {**result, "class_names": names}
+
+
+def _scores(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for role in ("teacher", "baseline", "student"):
+        for part in ("validation", "test"):
+            scores = (result.get(role) or {}).get(part)
+            if scores:
+                yield scores

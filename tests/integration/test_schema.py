@@ -1,5 +1,6 @@
 """The migrations make exactly the tables of the models, on both databases."""
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,27 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 import migrations
+from app.contracts.report import Report
 from app.db import schema
-from app.db.models import Table
+from app.db.models import Job, Table
 from app.db.session import Database
+
+SCORES = {"num_examples": 4, "errors": 1, "accuracy": 0.75}
+SCORES |= {"macro_f1": 0.7, "log_loss": 0.5, "calibration_error": 0.1}
+MODEL = {"architecture": "mlp", "num_parameters": 1, "bytes": 4, "latency_seconds": 0.001}
+RESULT_OF_THE_FIRST_VERSION = {
+    "teacher": {**MODEL, "epoch": 1, "validation": SCORES, "test": SCORES},
+    "baseline": None,
+    "student": {**MODEL, "epoch": 1, "validation": None, "test": SCORES},
+    "fidelity": {"agreement": 1.0, "mean_divergence": 0.0},
+    "gain": None,
+    "gap_recovered": None,
+    "compression": 1.0,
+    "speedup": 1.0,
+    "num_examples": {"train": 8, "validation": 4, "test": 4},
+    "class_names": ["no", "yes"],
+    "warnings": [],
+}
 
 
 def test_a_migrated_database_has_the_models_tables(database_url: str) -> None:
@@ -45,6 +64,11 @@ def test_rows_of_the_first_tables_outlive_the_way_up_down_and_up_again(database_
         job = connection.execute(text("SELECT id, knowledge_id FROM jobs")).one()
         quality = connection.execute(text("SELECT test_quality FROM models")).scalar_one()
     assert (tuple(job), quality) == (("distjob-1", None), 0.75)
+    with database.read() as session:
+        result = Report.model_validate(session.get_one(Job, "distjob-1").result)
+    assert result.output_names == ["no", "yes"]
+    assert result.student.test.quality == result.student.test.accuracy == 0.75
+    assert (result.baseline, result.compared_by) == (None, "accuracy")
     database.close()
 
 
@@ -79,7 +103,9 @@ def _insert_a_job_and_its_model(connection: Connection) -> None:
             **dict.fromkeys(("priority", "num_events", "fence", "attempt"), 0),
             **dict.fromkeys(("num_failures", "num_losses"), 0),
             **dict.fromkeys(("created_at", "queued_at", "not_before"), now),
-            "status": "queued",
+            "status": "succeeded",
+            "finished_at": now,
+            "result": json.dumps(RESULT_OF_THE_FIRST_VERSION),
             "desired_status": "running",
             "kill_requested": False,
             "version": 1,

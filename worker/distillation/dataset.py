@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from app.contracts.dataset import Task
 
@@ -54,6 +54,13 @@ class InputDescription(BaseModel):
     )
     output_std: list[float] | None = Field(None, description="As `output_mean`; never 0.")
     columns: list[Column] | None = Field(None, description="Of a table, in order.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reads_what_was_saved_before_there_were_other_tasks(cls, given: object) -> object:
+        if isinstance(given, dict) and "class_names" in given:
+            return {**given, "output_names": given["class_names"]}
+        return given
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """A model is a function of its spec and seed, and survives a folder."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,19 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(RuntimeError, match="size mismatch"):
         load_model(tmp_path, "cpu")
+
+
+def test_a_model_saved_when_there_were_only_classes_is_read_as_such(tmp_path: Path) -> None:
+    save_model(toy_model(), tmp_path, SMALL, images_of([1, 5, 5]))
+    config = json.loads((tmp_path / "config.json").read_text())
+    described = config["description"]
+    described["class_names"] = described.pop("output_names")
+    for name in ("task", "output_mean", "output_std"):
+        del described[name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    assert read_config(tmp_path).description == images_of([1, 5, 5])
+    assert equal(weights_of(load_model(tmp_path)), weights_of(toy_model()))
 
 
 def test_a_config_of_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
