@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1/distillation/jobs/{job_id}", tags=["Jobs"])
 
 @router.get("/files", summary="List a job's files")
 def list_job_files(job_id: str, caller: JobsReader, service: Service) -> Page[FileEntry]:
-    """List all files of a job, by path; there are none before it has succeeded."""
+    """List all files of a job, by path; of a failed job its last good model."""
     return results.list_job_files(service.database, caller.project_id, job_id)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import torch
 
 from app.contracts.job import JobSpec
@@ -25,12 +26,12 @@ from worker.distillation.capture import layer_names, resolved
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
-from worker.distillation.feed import Feed
 from worker.distillation.knowledge import Collection, TeacherIdentity, collect, planned
 from worker.distillation.objective import needs
 from worker.distillation.reporting import Reporter
 from worker.distillation.teachers import identity, load_teacher_folder
 from worker.distillation.teaching import LiveTeaching, RecordedTeaching, Teaching
+from worker.distillation.trainer import EXAMPLES_TO_LEARN_SHAPES
 from worker.distillation.workspace import Workspace
 
 
@@ -141,7 +142,8 @@ def planned_lesson(
     )
     layers = needs(objective).teacher_layers
     live = LiveTeaching(teacher, lesson.training.precision, layers)
-    _, inputs = next(Feed(dataset, device).batches(dataset.ids["train"][:2], 2))
+    some = np.array(dataset.inputs[dataset.ids["train"][:EXAMPLES_TO_LEARN_SHAPES]])
+    inputs = torch.from_numpy(some).to(device).float()
     manifest = planned(
         spec.knowledge,
         lesson.training,

@@ -28,7 +28,6 @@ from worker.distillation.objective import needs
 from worker.distillation.reporting import Reporter
 from worker.distillation.schemes import Lesson, links, planned_lesson
 from worker.distillation.teachers import last_teacher_folder
-from worker.distillation.uploaded_signals import read_signals
 from worker.distillation.workspace import Workspace
 
 OFFERED = "knowledge"
@@ -82,6 +81,9 @@ def _import(
     dataset: Dataset,
     device: torch.device,
 ) -> None:
+    # Only now: few jobs need what reads Parquet, and a trainer begins sooner without it.
+    from worker.distillation.uploaded_signals import read_signals  # noqa: PLC0415
+
     ids_N, logits_NC = read_signals(workspace.input(teacher.file), dataset, teacher.values)
     manifest = _expected(spec, dataset, _sha256(workspace.input(teacher.file)))
     if len(ids_N) < manifest.num_train + manifest.num_held_out:
@@ -120,7 +122,12 @@ def _take_over_equal(
     source = workspace.input(OFFERED)
     if links(spec) or not source.is_dir():
         return False
-    given = StoredKnowledge.open(source).manifest
+    try:
+        given = StoredKnowledge.open(source).manifest
+    except BadInput as error:
+        # Nobody asked for it by name: the teacher can be asked again.
+        reporter.warn(f"knowledge collected earlier is not used: {error}")
+        return False
     if found := differences(given, expected, EVERY_PART):
         reporter.warn(
             f"knowledge collected earlier is not used: it differs in {'; in '.join(found)}"

@@ -19,7 +19,6 @@ from worker.distillation.card import model_card, preprocessor_config
 from worker.distillation.dataset import Dataset
 from worker.distillation.latency import latencies
 from worker.distillation.manifest import write_manifest
-from worker.distillation.report_page import report_page
 from worker.distillation.reporting import Pace, Reporter
 from worker.distillation.workspace import Workspace
 
@@ -68,6 +67,9 @@ def _write_student(
 
 
 def _write_report(spec: JobSpec, data: Dataset, report: FullReport, folder: Path) -> None:
+    # Only now: what draws takes long to load, and a trainer begins sooner without it.
+    from worker.distillation.report_page import report_page  # noqa: PLC0415
+
     text = report.model_dump_json(indent=2)
     for path in (folder / "report.json", folder / "student" / "report.json"):
         path.write_text(text)

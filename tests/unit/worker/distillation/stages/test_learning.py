@@ -248,6 +248,22 @@ def test_knowledge_of_another_setting_is_collected_anew_and_the_difference_named
     assert warning.endswith("given float32, expected float16")
 
 
+def test_damaged_knowledge_that_nobody_named_costs_no_more_than_the_teacher_s_time(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    registered(workspace, images_of([1, 5, 5]))
+    spec, heard = spec_of(teacher=MODEL), Heard()
+    offered(workspace, spec, tmp_path)
+    shard = next(workspace.input("knowledge").glob("*.bin"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    train_teacher.run(spec, workspace, heard.reporter)
+    collect_knowledge.run(spec, workspace, heard.reporter)
+
+    assert not is_reused(workspace.stage("knowledge"))
+    (warning,) = [message.message for message in heard.messages if isinstance(message, Warned)]
+    assert shard.name in warning
+
+
 def test_knowledge_stands_in_for_a_teacher(workspace: Workspace, tmp_path: Path) -> None:
     with_teacher = spec_of()
     offered_in = Workspace(tmp_path / "first")
