@@ -45,6 +45,18 @@ class Settings(BaseSettings):
     terminate_seconds: float = Field(
         30, gt=0, description="How long a cancelled trainer may take to end before it is killed."
     )
+    hang_seconds: float = Field(
+        300,
+        gt=0,
+        description="A trainer that makes no step for so long, and for ten times as long as its "
+        "steps take, is killed and its job tried again.",
+    )
+    trainer: str = Field(
+        "worker.distillation",
+        pattern=r"^worker\.[a-z_]+$",
+        description="The module that runs a job. `worker.rehearsal` only takes time and "
+        "checkpoints: for trying out an installation.",
+    )
     backoff_seconds: float = Field(
         10, ge=0, description="Wait before the second attempt; doubles with each further one."
     )

@@ -16,7 +16,7 @@ from structlog import get_logger
 from app import logs
 from app.config import Settings
 from app.contracts.job import DesiredStatus, Status
-from app.db import verbs
+from app.db import lifecycle, verbs
 from app.db.models import Job
 from app.db.session import Database, database_now
 from app.queue import Queue
@@ -74,7 +74,7 @@ class Reconciler:
             lost = _lost_jobs(session)
         for job_id in lost:
             with self._database.write() as session:
-                job = verbs.lock(session, job_id)
+                job = lifecycle.lock(session, job_id)
                 if job.lease_until is not None and job.lease_until < database_now(session):
                     status = verbs.take_back(session, job)
                     log.warning("job_taken_back", job_id=job_id, fence=job.fence, status=status)

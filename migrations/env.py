@@ -2,7 +2,8 @@
 
 from alembic import context
 
-from app.db.models import Table
+from app.db import checkpoints, models  # noqa: F401 (their tables are the metadata's)
+from app.db.table import Table
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -3,7 +3,7 @@
 from uuid_utils import uuid7
 
 from app.contracts.job import DesiredStatus, JobSpec, Status
-from app.db import verbs
+from app.db import verbs, wishes
 from app.db.models import Job
 from app.db.session import Database, database_now
 
@@ -47,7 +47,7 @@ def queued(
             latest_metrics={},
             warnings=[],
         )
-        verbs.create(session, job)
+        wishes.create(session, job)
         return job.id
 
 

@@ -38,6 +38,13 @@ class Resources(Strict):
     max_runtime_seconds: int = Field(
         86_400, ge=1, le=30 * 86_400, description="An attempt that runs longer fails the job."
     )
+    checkpoint_every_seconds: float = Field(
+        60,
+        ge=1,
+        le=3600,
+        description="How much work a lost worker may cost; less often where writing a checkpoint "
+        "would take more than 2 % of the time.",
+    )
 
 
 def _default_objective(spec: dict[str, Any]) -> list[AnyLoss]:
@@ -190,7 +197,10 @@ class Job(BaseModel):
     progress: Progress | None
     metrics: dict[str, float] = Field(description="The latest value of each series.")
     attempt: int
-    max_attempts: int
+    max_attempts: int = Field(
+        description="Failures in a row, with no new checkpoint between them, that end the job."
+    )
+    num_checkpoints: int = Field(description="Committed so far; the job goes on from the newest.")
     version: int
     created_at: datetime
     queued_at: datetime
@@ -219,6 +229,25 @@ class JobEvent(BaseModel):
     message: str
     created_at: datetime
     data: dict[str, JsonValue]
+
+
+class Checkpoint(BaseModel):
+    """A moment from which a job can go on, whatever becomes of its worker."""
+
+    object: Literal["distillation.job.checkpoint"] = "distillation.job.checkpoint"
+    id: str
+    job_id: str
+    number: int = Field(description="From 1; the two newest are kept.")
+    phase: Phase
+    role: str | None = Field(description="`teacher`, `baseline`, `student`, ...: what was trained.")
+    step: int | None = Field(description="Optimizer steps or batches done.")
+    epoch: int | None = Field(description="From 1.")
+    metrics: dict[str, float] = Field(description="Of the last whole epoch before it.")
+    created_at: datetime
+    files: list[FileEntry] = Field(
+        description="Of the model in training: config.json and model.safetensors are a model that "
+        "can be used. Empty between two trainings."
+    )
 
 
 class MetricPoint(BaseModel):

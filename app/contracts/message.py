@@ -1,5 +1,6 @@
 """What the trainer tells the supervisor: one JSON object a line, on a pipe of its own."""
 
+from enum import IntEnum, StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
@@ -38,6 +39,32 @@ class Warned(BaseModel):
     message: str
 
 
+class OutputFile(BaseModel):
+    """One file of a folder that a manifest is about."""
+
+    path: str = Field(description="Relative to the folder, with `/`.")
+    bytes: int
+    sha256: str
+
+
+class CheckpointWritten(BaseModel):
+    """All that another trainer needs to go on from here lies in the workspace, whole.
+
+    The files stay for a while only: the trainer keeps its two newest checkpoints.
+    """
+
+    type: Literal["checkpoint"] = "checkpoint"
+    phase: Phase
+    role: str | None = Field(None, description="`teacher`, `baseline`, `student`, ...")
+    folder: str | None = Field(
+        None, description="Of the model in training, in the workspace: config.json, its weights."
+    )
+    step: int | None = Field(None, description="Optimizer steps or batches done.")
+    epoch: int | None = Field(None, description="From 1; the one that the next step is of.")
+    metrics: dict[str, float] = Field({}, description="Of the last whole epoch.")
+    files: list[OutputFile] = Field(description="Relative to the workspace.")
+
+
 class Failed(BaseModel):
     type: Literal["failed"] = "failed"
     error: JobError
@@ -51,19 +78,18 @@ class Finished(BaseModel):
 
 
 AnyMessage = Annotated[
-    PhaseStarted | PhaseFinished | ProgressMade | MetricsMeasured | Warned | Failed | Finished,
+    PhaseStarted
+    | PhaseFinished
+    | ProgressMade
+    | MetricsMeasured
+    | Warned
+    | CheckpointWritten
+    | Failed
+    | Finished,
     Field(discriminator="type"),
 ]
 
 MESSAGE: TypeAdapter[AnyMessage] = TypeAdapter(AnyMessage)
-
-
-class OutputFile(BaseModel):
-    """One file under the workspace's `outputs` folder."""
-
-    path: str = Field(description="Relative to `outputs`, with `/`.")
-    bytes: int
-    sha256: str
 
 
 class Manifest(BaseModel):
@@ -72,9 +98,31 @@ class Manifest(BaseModel):
     files: list[OutputFile]
 
 
-class ExitCode:
+class StopReason(StrEnum):
+    """Why a trainer is to stop at its next step: one word a line, on a pipe to it."""
+
+    DRAIN = "drain"
+    """Its worker goes; another will go on, so a checkpoint comes first. By hand: SIGTERM."""
+    PAUSE = "pause"
+    """The client will have it go on later; a checkpoint comes first."""
+    CANCEL = "cancel"
+    """Nothing is to be kept."""
+
+
+class ExitCode(IntEnum):
     """How a trainer's process ends; anything else is a crash."""
 
     SUCCEEDED = 0
     BAD_INPUT = 65
+    DISK_FULL = 74
+    DRAINED = 75
+    PAUSED = 76
     CANCELLED = 77
+
+
+STOPPED = {
+    StopReason.DRAIN: ExitCode.DRAINED,
+    StopReason.PAUSE: ExitCode.PAUSED,
+    StopReason.CANCEL: ExitCode.CANCELLED,
+}
+"""The exit code of a trainer that has stopped as it was asked to."""

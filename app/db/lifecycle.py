@@ -1,6 +1,6 @@
 """The only place a job changes state: a guarded compare-and-set that writes its event.
 
-What clients, workers and the reconciler do with it is in ``verbs.py``.
+What clients do with it is in ``wishes.py``; what workers and the reconciler do, in ``verbs.py``.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
@@ -28,9 +28,12 @@ class Actor(StrEnum):
 LEGAL: dict[tuple[Status, Status], frozenset[Actor]] = {
     (Status.QUEUED, Status.RUNNING): frozenset({Actor.WORKER}),
     (Status.QUEUED, Status.CANCELLED): frozenset({Actor.CLIENT}),
+    (Status.QUEUED, Status.PAUSED): frozenset({Actor.CLIENT}),
+    (Status.PAUSED, Status.QUEUED): frozenset({Actor.CLIENT}),
     (Status.PAUSED, Status.CANCELLED): frozenset({Actor.CLIENT}),
     (Status.RUNNING, Status.RUNNING): frozenset({Actor.HOLDER, Actor.CLIENT}),
     (Status.RUNNING, Status.SUCCEEDED): frozenset({Actor.HOLDER}),
+    (Status.RUNNING, Status.PAUSED): frozenset({Actor.HOLDER, Actor.REAPER}),
     (Status.RUNNING, Status.CANCELLED): frozenset({Actor.HOLDER, Actor.REAPER}),
     (Status.RUNNING, Status.QUEUED): frozenset({Actor.HOLDER, Actor.REAPER}),
     (Status.RUNNING, Status.FAILED): frozenset({Actor.HOLDER, Actor.REAPER}),
@@ -102,3 +105,13 @@ def write_event(session: Session, job: Job, event: Event, now: datetime) -> None
         )
     )
     session.flush()
+
+
+def lock(session: Session, job_id: str) -> Job:
+    """Read a job's row and keep others from changing it until the transaction ends."""
+    return session.scalars(
+        select(Job)
+        .where(Job.id == job_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()

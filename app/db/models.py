@@ -1,62 +1,26 @@
 """The tables. A job's row changes only through ``lifecycle.py``."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     Integer,
-    MetaData,
     String,
     Text,
-    TypeDecorator,
     UniqueConstraint,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
 from app.contracts.job import DesiredStatus, Status
+from app.db.table import Table, one_of
 
 FINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
 """Statuses that a job never leaves."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, always with its time zone in Python, whatever the database keeps."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        return None if value is None else value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
-
-
-def _one_of(column: str, values: list[str]) -> str:
-    quoted = ", ".join(f"'{value}'" for value in values)
-    return f"{column} IN ({quoted})"
-
-
-class Table(DeclarativeBase):
-    """What all tables share: names for constraints, so that migrations can find them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "ck": "ck_%(table_name)s_%(constraint_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 (SQLAlchemy declares it so)
 
 
 class Project(Table):
@@ -132,6 +96,7 @@ class Job(Table):
     attempt: Mapped[int] = mapped_column(Integer)
     num_failures: Mapped[int] = mapped_column(Integer)
     num_losses: Mapped[int] = mapped_column(Integer)
+    num_checkpoints: Mapped[int] = mapped_column(Integer, default=0, server_default="0")
     max_attempts: Mapped[int] = mapped_column(Integer)
 
     created_at: Mapped[datetime]
@@ -148,16 +113,22 @@ class Job(Table):
     error: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
     __table_args__ = (
-        CheckConstraint(_one_of("status", list(Status)), "status"),
-        CheckConstraint(_one_of("desired_status", list(DesiredStatus)), "desired_status"),
+        CheckConstraint(one_of("status", list(Status)), "status"),
+        CheckConstraint(one_of("desired_status", list(DesiredStatus)), "desired_status"),
         CheckConstraint("(status = 'running') = (lease_until IS NOT NULL)", "lease"),
         CheckConstraint("(status = 'running') = (worker_id IS NOT NULL)", "holder"),
         CheckConstraint(
-            f"({_one_of('status', list(FINAL))}) = (finished_at IS NOT NULL)", "finished"
+            f"({one_of('status', list(FINAL))}) = (finished_at IS NOT NULL)", "finished"
         ),
         CheckConstraint("(status = 'succeeded') = (result IS NOT NULL)", "result"),
         CheckConstraint("(status = 'failed') = (error IS NOT NULL)", "error"),
         CheckConstraint("status <> 'succeeded' OR desired_status <> 'cancelled'", "not_cancelled"),
+        CheckConstraint(
+            "(status <> 'queued' OR desired_status = 'running') AND "
+            "(status <> 'paused' OR desired_status = 'paused') AND "
+            "(status <> 'cancelled' OR desired_status = 'cancelled')",
+            "wishes",
+        ),
         CheckConstraint("fence >= attempt AND attempt >= 0 AND version >= 1", "counters"),
         Index(None, "project_id", "id"),
         Index(None, "status", "priority", "queued_at", "id"),
@@ -221,6 +192,19 @@ class JobFile(Table):
     media_type: Mapped[str] = mapped_column(String(128))
 
 
+class IdempotencyKey(Table):
+    """The answer to a request that its client may send again; written with what it made."""
+
+    __tablename__ = "idempotency_keys"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    route: Mapped[str] = mapped_column(String(128), primary_key=True)
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    body_digest: Mapped[str] = mapped_column(String(64))
+    answer: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+
+
 class Model(Table):
     """A teacher or student that a job has made; its files are the job's under ``folder``."""
 
@@ -238,7 +222,7 @@ class Model(Table):
 
     __table_args__ = (
         UniqueConstraint("job_id", "role"),
-        CheckConstraint(_one_of("role", ["teacher", "student"]), "role"),
+        CheckConstraint(one_of("role", ["teacher", "student"]), "role"),
         Index(None, "project_id", "id"),
     )
 

@@ -1,37 +1,34 @@
-"""What clients, workers and the reconciler do to a job, each a guarded transition.
+"""What workers and the reconciler do to a job, each a guarded transition.
 
-Every verb runs inside the caller's transaction and locks the job's row first. A worker's verbs
-name the fence of its claim; when that is no longer the job's, ``FenceLost`` says that another
-attempt has begun, and nothing is changed.
+What clients do is in ``wishes.py``. Every verb runs inside the caller's transaction and locks the
+job's row first. A worker's verbs name the fence of its claim; when that is no longer the job's,
+``FenceLost`` says that another attempt has begun, and nothing is changed.
 """
 
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, or_, select, update
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
 from app.contracts.job import DesiredStatus, JobError, Phase, Progress, Status
 from app.contracts.report import Report
-from app.db.lifecycle import Actor, Event, transition, write_event
-from app.db.models import FINAL, Job, JobEvent, JobFile, JobLog, JobMetric, Knowledge, Model
+from app.db.checkpoints import Checkpoint, CheckpointFile, forget
+from app.db.lifecycle import Actor, Event, lock, transition
+from app.db.models import (
+    Job,
+)
 from app.db.session import database_now
-from app.errors import Conflict
 
 MAX_LOSSES = 20
-"""How often a job may lose its worker before that is taken for the job's own fault."""
+"""How often in a row, with no new checkpoint between, a job may lose its worker or find no space
+before that is taken for its own fault."""
+KEPT_CHECKPOINTS = 2
 LONGEST_BACKOFF_SECONDS = 600
 
 
 class FenceLost(Exception):
     """The job is no longer this attempt's: another has begun, or it has ended."""
-
-
-def create(session: Session, job: Job) -> None:
-    """Add a job that is queued from the start."""
-    session.add(job)
-    session.flush()
-    write_event(session, job, Event("job.created", "The job was created."), job.created_at)
 
 
 def claim(session: Session, worker_id: str, gpus: int, lease_seconds: float) -> Job | None:
@@ -66,7 +63,6 @@ def claim(session: Session, worker_id: str, gpus: int, lease_seconds: float) -> 
         phase=None,
         phases=[],
         progress=None,
-        latest_metrics={},
     )
     return job
 
@@ -81,16 +77,6 @@ def hold(session: Session, job_id: str, fence: int) -> Job:
     if job.status != Status.RUNNING or job.fence != fence:
         raise FenceLost(f"job {job_id} is {job.status} under fence {job.fence}, not {fence}")
     return job
-
-
-def lock(session: Session, job_id: str) -> Job:
-    """Read a job's row and keep others from changing it until the transaction ends."""
-    return session.scalars(
-        select(Job)
-        .where(Job.id == job_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one()
 
 
 def renew(
@@ -169,15 +155,35 @@ def confirm_cancelled(session: Session, job: Job, by: Actor) -> None:
     )
 
 
-def retry(session: Session, job: Job, error: JobError, backoff_seconds: float) -> None:
-    """Queue a held job again after a charged failure, or fail it when its attempts are spent."""
+def retry(
+    session: Session,
+    job: Job,
+    error: JobError,
+    backoff_seconds: float,
+    most_failures: int | None = None,
+) -> None:
+    """Queue a held job again after a charged failure, or fail it when its attempts are spent.
+
+    Failures count in a row: a new checkpoint is progress, and they begin anew.
+    """
     failures = job.num_failures + 1
-    if failures >= job.max_attempts:
+    if failures >= min(job.max_attempts, most_failures or job.max_attempts):
         fail(session, job, error, Actor.HOLDER)
         return
-    wait = min(backoff_seconds * 2 ** (failures - 1), LONGEST_BACKOFF_SECONDS)
+    wait = _backoff(backoff_seconds, failures)
     message = f"{error.message} Next attempt in {wait:g} s."
     _requeue(session, job, Actor.HOLDER, message, wait, num_failures=failures)
+
+
+def set_aside(session: Session, job: Job, error: JobError, backoff_seconds: float) -> None:
+    """Queue a held job again after what was its machine's fault, such as a full disk."""
+    losses = job.num_losses + 1
+    if losses >= MAX_LOSSES:
+        fail(session, job, error, Actor.HOLDER)
+        return
+    wait = _backoff(backoff_seconds, losses)
+    message = f"{error.message} Next attempt in {wait:g} s; this one is not charged."
+    _requeue(session, job, Actor.HOLDER, message, wait, num_losses=losses)
 
 
 def give_back(session: Session, job: Job) -> None:
@@ -185,8 +191,60 @@ def give_back(session: Session, job: Job) -> None:
     _requeue(session, job, Actor.HOLDER, "The worker was stopped; the job waits for another.", 0)
 
 
+def commit_checkpoint(
+    session: Session, job: Job, checkpoint: Checkpoint, files: list[CheckpointFile]
+) -> None:
+    """Add a held job's checkpoint, from now on the newest; failures are counted anew.
+
+    Sets the checkpoint's job, fence and number. All but the newest are forgotten.
+    """
+    number = job.num_checkpoints + 1
+    transition(
+        session,
+        job,
+        Status.RUNNING,
+        by=Actor.HOLDER,
+        event=Event(
+            "job.checkpoint",
+            f"Checkpoint {number} is kept.",
+            {
+                "checkpoint": checkpoint.id,
+                "phase": checkpoint.phase,
+                "role": checkpoint.role,
+                "step": checkpoint.step,
+            },
+        ),
+        num_checkpoints=number,
+        num_failures=0,
+        num_losses=0,
+    )
+    checkpoint.job_id, checkpoint.fence, checkpoint.number = job.id, job.fence, number
+    session.add(checkpoint)
+    session.flush()
+    for file in files:
+        file.checkpoint_id = checkpoint.id
+    session.add_all(files)
+    session.flush()
+    of_job = select(Checkpoint.id).where(Checkpoint.job_id == job.id)
+    forget(session, of_job.where(Checkpoint.number <= number - KEPT_CHECKPOINTS))
+
+
+def confirm_paused(session: Session, job: Job, by: Actor) -> None:
+    """Lay a running job aside that its client has paused; it goes on from its last checkpoint."""
+    transition(
+        session,
+        job,
+        Status.PAUSED,
+        by=by,
+        event=Event("job.paused", "The job was paused.", {"checkpoints": job.num_checkpoints}),
+        worker_id=None,
+        lease_until=None,
+        progress=None,
+    )
+
+
 def take_back(session: Session, job: Job) -> Status:
-    """Queue a running job whose lease is over, cancel it if that was asked, or give it up."""
+    """Queue a running job whose lease is over, or do what its client wants; or give it up."""
     if job.desired_status == DesiredStatus.CANCELLED:
         confirm_cancelled(session, job, Actor.REAPER)
     elif job.num_losses + 1 >= MAX_LOSSES:
@@ -204,75 +262,18 @@ def take_back(session: Session, job: Job) -> Status:
     return job.status
 
 
-def cancel(session: Session, job: Job, *, kill: bool) -> None:
-    """Cancel a job for its client: at once when nobody runs it, else at the next renewal.
-
-    Raises:
-        Conflict: The job has ended.
-    """
-    if job.status in FINAL:
-        if job.status == Status.CANCELLED:
-            return
-        raise Conflict(
-            f"the job has {job.status} and cannot be cancelled; only a queued, paused or running "
-            "job can be"
-        )
-    if job.status == Status.RUNNING:
-        if job.desired_status == DesiredStatus.CANCELLED and job.kill_requested >= kill:
-            return
-        transition(
-            session,
-            job,
-            Status.RUNNING,
-            by=Actor.CLIENT,
-            event=Event("job.cancel_requested", "The client asked to cancel the job."),
-            desired_status=DesiredStatus.CANCELLED,
-            kill_requested=kill,
-        )
-        return
-    transition(
-        session,
-        job,
-        Status.CANCELLED,
-        by=Actor.CLIENT,
-        event=Event("job.cancelled", "The job was cancelled."),
-        desired_status=DesiredStatus.CANCELLED,
-        finished_at=database_now(session),
-    )
-
-
-def delete_job(session: Session, job: Job) -> None:
-    """Remove a locked job with all that is its own; the knowledge that it collected stays.
-
-    Raises:
-        Conflict: The job has not ended.
-    """
-    if job.status not in FINAL:
-        raise Conflict(f"the job is {job.status}; only one that has ended can be deleted")
-    for table in (JobEvent, JobMetric, JobLog, JobFile, Model):
-        session.execute(delete(table).where(table.job_id == job.id))
-    of_job = Knowledge.job_id == job.id
-    session.execute(update(Knowledge).where(of_job).values(job_id=None))
-    _change_shown(session, Job.parent_id == job.id, parent_id=None)
-    session.execute(delete(Job).where(Job.id == job.id))
-
-
-def forget_knowledge(session: Session, knowledge_id: str) -> None:
-    """Let no job name some knowledge any more; jobs that run would, so there may be none."""
-    _change_shown(session, Job.knowledge_id == knowledge_id, knowledge_id=None)
-
-
-def _change_shown(session: Session, which: ColumnElement[bool], **changes: None) -> None:
-    """Change what jobs show of others, in whatever state they are; their entity tags move."""
-    session.execute(
-        update(Job).where(which).values(version=Job.version + 1, **changes),
-        execution_options={"synchronize_session": False},
-    )
+def _backoff(first_seconds: float, times: int) -> float:
+    # No more than that many doublings: a float has its limits.
+    return min(first_seconds * 2.0 ** min(times - 1, 30), LONGEST_BACKOFF_SECONDS)
 
 
 def _requeue(
     session: Session, job: Job, by: Actor, message: str, wait_seconds: float, **charged: int
 ) -> None:
+    """Queue a running job again; one that its client wants paused is laid aside instead."""
+    if job.desired_status == DesiredStatus.PAUSED:
+        confirm_paused(session, job, by)
+        return
     now = database_now(session)
     transition(
         session,

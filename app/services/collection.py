@@ -7,6 +7,7 @@ from sqlalchemy import select, union
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
+from app.db.checkpoints import CheckpointFile
 from app.db.models import File, JobFile, KnowledgeFile
 from app.db.session import Database
 from app.storage import NUM_PARTS, Storage, StoredBlob
@@ -54,6 +55,6 @@ class BlobCollector:
 
 
 def _named(session: Session, digests: list[str]) -> set[str]:
-    tables = (File, JobFile, KnowledgeFile)
+    tables = (File, JobFile, KnowledgeFile, CheckpointFile)
     names = [select(table.sha256).where(table.sha256.in_(digests)) for table in tables]
     return set(session.scalars(union(*names)))

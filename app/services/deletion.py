@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import JobSpec
 from app.contracts.references import named_models
-from app.db import verbs
+from app.db import lifecycle, wishes
 from app.db.models import FINAL, Job, Knowledge, KnowledgeFile, Model
 from app.db.session import Database
 from app.errors import Conflict
@@ -24,13 +24,13 @@ def delete_job(database: Database, project_id: str, job_id: str) -> None:
         Conflict: The job has not ended, or one that has not names a model of it.
     """
     with database.write() as session:
-        job = verbs.lock(session, find(session, Job, project_id, job_id).id)
+        job = lifecycle.lock(session, find(session, Job, project_id, job_id).id)
         # Locked, so that no job that is being posted can come to name one of them meanwhile.
         models = session.scalars(select(Model.id).where(Model.job_id == job.id).with_for_update())
         users = _jobs_naming(session, project_id, set(models))
         if users:
             raise Conflict(f"a model of this job is named by {_listed(users)}; cancel or await it")
-        verbs.delete_job(session, job)
+        wishes.delete_job(session, job)
 
 
 def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> None:
@@ -47,7 +47,7 @@ def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> 
         ).all()
         if users:
             raise Conflict(f"this knowledge is used by {_listed(users)}; cancel or await it")
-        verbs.forget_knowledge(session, found.id)
+        wishes.forget_knowledge(session, found.id)
         session.execute(delete(KnowledgeFile).where(KnowledgeFile.knowledge_id == found.id))
         session.delete(found)
 

@@ -10,7 +10,7 @@ from uuid_utils import uuid7
 
 from app.contracts.job import DesiredStatus, Job, JobSpec, Status, ValidatedSpec
 from app.contracts.registry import Page
-from app.db import verbs
+from app.db import lifecycle, wishes
 from app.db.models import Job as JobRow
 from app.db.models import Model, Worker
 from app.db.session import Database, database_now
@@ -40,7 +40,7 @@ def create(database: Database, queue: Queue, project_id: str, spec: JobSpec) -> 
         hold_named(session, project_id, spec)
         warnings = specs.check(session, project_id, spec)
         row = _new(project_id, spec, warnings, database_now(session))
-        verbs.create(session, row)
+        wishes.create(session, row)
         job = _views(session, [row])[0]
     queue.ring(job.id)
     return job
@@ -70,8 +70,8 @@ def cancel(database: Database, project_id: str, job_id: str, *, kill: bool) -> J
         Conflict: The job has succeeded or failed.
     """
     with database.write() as session:
-        row = verbs.lock(session, find(session, JobRow, project_id, job_id).id)
-        verbs.cancel(session, row, kill=kill)
+        row = lifecycle.lock(session, find(session, JobRow, project_id, job_id).id)
+        wishes.cancel(session, row, kill=kill)
         return _views(session, [row])[0]
 
 
@@ -96,6 +96,7 @@ def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> 
         attempt=0,
         num_failures=0,
         num_losses=0,
+        num_checkpoints=0,
         max_attempts=MAX_ATTEMPTS,
         created_at=now,
         queued_at=now,

@@ -12,8 +12,9 @@ from obstore.exceptions import BaseError
 from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
 
-from app.db.models import File, JobFile, Knowledge, KnowledgeFile, Table
+from app.db.models import File, JobFile, Knowledge, KnowledgeFile
 from app.db.session import Database, database_now
+from app.db.table import Table
 from app.reconciler import collect
 from app.services import collection
 from app.services.collection import BlobCollector

@@ -12,7 +12,7 @@ from app.contracts.job import Job as JobView
 from app.contracts.job import JobError, JobSpec
 from app.contracts.knowledge import Fingerprint, KnowledgeManifest
 from app.contracts.knowledge_request import TeacherDigests
-from app.db import schema, verbs
+from app.db import schema, verbs, wishes
 from app.db.lifecycle import Actor
 from app.db.models import Job, Knowledge, KnowledgeFile, Project
 from app.db.session import Database, database_now
@@ -141,7 +141,7 @@ def test_a_job_cannot_come_to_name_what_is_being_deleted(
         return jobs.create(postgres, queue, PROJECT_ID, naming(knowledge))
 
     with postgres.write() as session:
-        verbs.forget_knowledge(session, knowledge)
+        wishes.forget_knowledge(session, knowledge)
         session.execute(delete(KnowledgeFile))
         session.execute(delete(Knowledge))
         creation = aside.submit(create)

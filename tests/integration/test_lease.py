@@ -20,7 +20,7 @@ from app.contracts.message import (
     ProgressMade,
     Warned,
 )
-from app.db import verbs
+from app.db import lifecycle, verbs, wishes
 from app.db.models import Job, JobEvent, JobLog, JobMetric
 from app.db.session import Database
 from tests.jobs import claimed, queued
@@ -107,7 +107,7 @@ def test_a_cancelled_job_is_noticed_at_the_next_renewal(
 ) -> None:
     with held(database, job, tmp_path / "none") as lease:
         with database.write() as session:
-            verbs.cancel(session, verbs.lock(session, job.id), kill=kill)
+            wishes.cancel(session, lifecycle.lock(session, job.id), kill=kill)
         wait_for(lambda: lease.wish is wish)
 
 
@@ -115,7 +115,7 @@ def test_a_stale_attempt_abandons_and_writes_nothing_more(
     database: Database, job: Job, tmp_path: Path
 ) -> None:
     with database.write() as session:
-        verbs.take_back(session, verbs.lock(session, job.id))
+        verbs.take_back(session, lifecycle.lock(session, job.id))
     new = claimed(database)
     with held(database, job, tmp_path / "none") as lease:
         lease.add(PhaseStarted(phase=Phase.PREPARING))

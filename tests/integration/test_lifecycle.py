@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from app.contracts.job import DesiredStatus, JobError, Status
-from app.db import verbs
+from app.db import lifecycle, verbs, wishes
 from app.db.lifecycle import Actor, Event, transition
 from app.db.models import Job, JobEvent
 from app.db.session import Database, database_now
@@ -86,7 +86,7 @@ def test_a_job_that_backs_off_is_not_claimed_before_its_time(database: Database)
 
     with database.write() as session:
         assert verbs.claim(session, "worker-1", 0, 60) is None
-        waiting = verbs.lock(session, job.id)
+        waiting = lifecycle.lock(session, job.id)
         wait = waiting.not_before - database_now(session)
     assert timedelta(seconds=50) < wait <= timedelta(seconds=60)
 
@@ -95,7 +95,7 @@ def test_an_old_fence_can_neither_renew_nor_end_the_job(database: Database) -> N
     queued(database)
     old = claimed(database)
     with database.write() as session:
-        verbs.take_back(session, verbs.lock(session, old.id))
+        verbs.take_back(session, lifecycle.lock(session, old.id))
     new = claimed(database)
     assert (new.id, new.fence) == (old.id, 2)
 
@@ -145,7 +145,7 @@ def test_lost_workers_are_not_charged_until_there_are_too_many(database: Databas
     for _ in range(verbs.MAX_LOSSES):
         claimed(database)
         with database.write() as session:
-            statuses.append(verbs.take_back(session, verbs.lock(session, job_id)))
+            statuses.append(verbs.take_back(session, lifecycle.lock(session, job_id)))
 
     assert statuses == [Status.QUEUED] * (verbs.MAX_LOSSES - 1) + [Status.FAILED]
     with database.read() as session:
@@ -155,8 +155,8 @@ def test_lost_workers_are_not_charged_until_there_are_too_many(database: Databas
 def test_cancelling_a_queued_job_ends_it_at_once_and_for_good(database: Database) -> None:
     job_id = queued(database)
     with database.write() as session:
-        verbs.cancel(session, verbs.lock(session, job_id), kill=False)
-        verbs.cancel(session, verbs.lock(session, job_id), kill=False)
+        wishes.cancel(session, lifecycle.lock(session, job_id), kill=False)
+        wishes.cancel(session, lifecycle.lock(session, job_id), kill=False)
 
     with database.write() as session:
         assert verbs.claim(session, "worker-1", 0, 60) is None
@@ -167,7 +167,7 @@ def test_cancelling_a_running_job_is_a_wish_that_the_holder_confirms(database: D
     job_id = queued(database)
     job = claimed(database)
     with database.write() as session:
-        verbs.cancel(session, verbs.lock(session, job_id), kill=True)
+        wishes.cancel(session, lifecycle.lock(session, job_id), kill=True)
 
     with database.write() as session:
         held = verbs.hold(session, job.id, job.fence)
@@ -181,9 +181,9 @@ def test_a_cancelled_job_whose_worker_is_lost_is_cancelled_not_queued(database: 
     job_id = queued(database)
     claimed(database)
     with database.write() as session:
-        verbs.cancel(session, verbs.lock(session, job_id), kill=False)
+        wishes.cancel(session, lifecycle.lock(session, job_id), kill=False)
     with database.write() as session:
-        assert verbs.take_back(session, verbs.lock(session, job_id)) == Status.CANCELLED
+        assert verbs.take_back(session, lifecycle.lock(session, job_id)) == Status.CANCELLED
 
 
 def test_a_finished_job_cannot_be_cancelled(database: Database) -> None:
@@ -193,7 +193,7 @@ def test_a_finished_job_cannot_be_cancelled(database: Database) -> None:
         verbs.fail(session, verbs.hold(session, job.id, job.fence), ERROR, Actor.HOLDER)
 
     with database.write() as session, pytest.raises(Conflict, match="failed"):
-        verbs.cancel(session, verbs.lock(session, job.id), kill=False)
+        wishes.cancel(session, lifecycle.lock(session, job.id), kill=False)
 
 
 @pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.CANCELLED, Status.FAILED])
@@ -202,7 +202,7 @@ def test_a_queued_job_cannot_jump_to_an_end_that_is_not_its_actors(
 ) -> None:
     job_id = queued(database)
     with database.write() as session, pytest.raises(AssertionError, match="may not take"):
-        transition(session, verbs.lock(session, job_id), status, by=Actor.HOLDER, event=None)
+        transition(session, lifecycle.lock(session, job_id), status, by=Actor.HOLDER, event=None)
 
 
 @pytest.mark.parametrize(

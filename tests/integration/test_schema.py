@@ -14,8 +14,9 @@ from sqlalchemy import Connection, text
 import migrations
 from app.contracts.report import Report
 from app.db import schema
-from app.db.models import Job, Table
+from app.db.models import Job
 from app.db.session import Database
+from app.db.table import Table
 
 SCORES = {"num_examples": 4, "errors": 1, "accuracy": 0.75}
 SCORES |= {"macro_f1": 0.7, "log_loss": 0.5, "calibration_error": 0.1}

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from app.config import Settings
 from app.contracts.job import JobSpec, Status
-from app.db import verbs
+from app.db import lifecycle, verbs, wishes
 from app.db.models import Job, JobFile, Model
 from app.db.session import Database
 from tests.jobs import SPEC, queued
@@ -142,7 +142,7 @@ def test_a_cancelled_trainer_stops_at_a_step_and_the_job_is_cancelled(
 
     def cancel() -> None:
         with sqlite_database.write() as session:
-            verbs.cancel(session, verbs.lock(session, job_id), kill=False)
+            wishes.cancel(session, lifecycle.lock(session, job_id), kill=False)
 
     with meanwhile(cancel, sqlite_database, job_id):
         sqlite_worker.supervisor.run_next()
@@ -161,7 +161,7 @@ def test_a_trainer_that_ignores_the_wish_to_stop_is_killed(
         assert running is not None
         running.send_signal(signal.SIGSTOP)
         with sqlite_database.write() as session:
-            verbs.cancel(session, verbs.lock(session, job_id), kill=False)
+            wishes.cancel(session, lifecycle.lock(session, job_id), kill=False)
 
     with meanwhile(freeze_and_cancel, sqlite_database, job_id):
         sqlite_worker.supervisor.run_next()
@@ -193,7 +193,7 @@ def test_an_attempt_whose_job_was_taken_over_changes_nothing(
 
     def take_over() -> None:
         with sqlite_database.write() as session:
-            verbs.take_back(session, verbs.lock(session, job_id))
+            verbs.take_back(session, lifecycle.lock(session, job_id))
         with sqlite_database.write() as session:
             verbs.claim(session, "worker-2", 0, 60)
         others.mkdir()

@@ -13,8 +13,9 @@ from app.config import Settings
 from app.contracts.report import Fidelity, ModelReport, Report, Scores
 from app.contracts.requests import SCOPES, Scope
 from app.db import verbs
-from app.db.models import JobFile, Model, Table
+from app.db.models import JobFile, Model
 from app.db.session import Database, database_now
+from app.db.table import Table
 from app.main import create_app
 from app.services.keys import create_key
 from app.services.parts import Parts

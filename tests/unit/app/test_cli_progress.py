@@ -40,6 +40,7 @@ def running_job() -> Job:
         metrics={},
         attempt=1,
         max_attempts=3,
+        num_checkpoints=0,
         version=4,
         created_at=BEGAN,
         queued_at=BEGAN,

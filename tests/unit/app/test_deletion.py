@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, update
 
-from app.db.models import Job, JobEvent, JobFile, JobLog, JobMetric, Knowledge, Model, Table
+from app.db.models import Job, JobEvent, JobFile, JobLog, JobMetric, Knowledge, Model
 from app.db.session import database_now
+from app.db.table import Table
 from tests.unit.app.conftest import JOBS, Api
 from tests.unit.app.refused import knowledge_of, model_of
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from app.db.models import Table
+from app.db.table import Table
 from app.main import create_app
 from tests.unit.app.conftest import Api, settings
 

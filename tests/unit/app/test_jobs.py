@@ -10,8 +10,9 @@ from starlette.testclient import TestClient
 from app.contracts.job import Job
 from app.db import workers
 from app.db.models import Job as JobRow
-from app.db.models import Table, Worker
+from app.db.models import Worker
 from app.db.session import database_now
+from app.db.table import Table
 from app.main import create_app
 from app.queue import Queue
 from app.services.jobs import SILENT_AFTER
