@@ -2,6 +2,8 @@
 
 import argparse
 import ctypes
+import errno
+import faulthandler
 import os
 import signal
 import sys
@@ -10,7 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from app.contracts.job import JobError, JobSpec
-from app.contracts.message import AnyMessage, ExitCode, Failed
+from app.contracts.message import STOPPED, AnyMessage, ExitCode, Failed, StopReason
 from worker.distillation.console import Console
 from worker.distillation.errors import JobFailure, Stopped
 from worker.distillation.reporting import Reporter
@@ -30,15 +32,34 @@ class MessagePipe:
         self._stream.write(message.model_dump_json() + "\n")
 
 
+class Control:
+    """Hears why the run should stop: lines on a pipe, each a ``StopReason``."""
+
+    def __init__(self, descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+
+    def heard(self) -> StopReason | None:
+        """Return the last word that has come since it was asked last, if any has."""
+        try:
+            words = os.read(self._descriptor, 4096).split()
+        except BlockingIOError:
+            return None
+        return StopReason(words[-1].decode()) if words else None
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a spec and return the process's exit code; an unforeseen error is raised."""
     given = _parser().parse_args(arguments)
     if given.parent_pid is not None:
         _die_with(given.parent_pid)
     outlet = Console() if given.messages_fd is None else MessagePipe(given.messages_fd)
-    reporter = Reporter(outlet.send)
+    listen = (lambda: None) if given.control_fd is None else Control(given.control_fd).heard
+    reporter = Reporter(outlet.send, listen)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: setattr(reporter, "stop_requested", True))
+        signal.signal(number, lambda *_: setattr(reporter, "stop_reason", StopReason.DRAIN))
+    # The supervisor asks a trainer that hangs where it does.
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
     try:
         spec = JobSpec.model_validate_json(given.spec.read_bytes())
     except ValidationError as error:
@@ -59,7 +80,13 @@ def _run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> int:
     except JobFailure:
         return ExitCode.BAD_INPUT
     except Stopped:
-        return ExitCode.CANCELLED
+        assert reporter.stop_reason is not None  # noqa: S101 (it is why)
+        return STOPPED[reporter.stop_reason]
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        reporter.send(Failed(error=_disk_full(error)))
+        return ExitCode.DISK_FULL
     return ExitCode.SUCCEEDED
 
 
@@ -70,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         "folder", type=Path, help="the run's folder; files the spec names lie in its inputs/"
     )
     parser.add_argument("--messages-fd", type=int, help="write messages there, one JSON a line")
+    parser.add_argument("--control-fd", type=int, help="read there why to stop, one word a line")
     parser.add_argument("--parent-pid", type=int, help="die with this parent")
     return parser
 
@@ -80,6 +108,23 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         sys.exit("the parent process is gone")
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Say whether an error is of a disk, or a quota of one, that is full."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return True
+    # safetensors has errors of its own, which say it in words.
+    return "os error 28" in str(error).lower()
+
+
+def _disk_full(error: Exception) -> JobError:
+    return JobError(
+        code="disk_full",
+        message=f"The worker's disk is full: {error}.",
+        retryable=True,
+        hint="Free space under STILLHOUSE_WORK_FOLDER on the worker's machine.",
+    )
 
 
 def _invalid_spec(error: ValidationError) -> JobError:

@@ -45,12 +45,18 @@ def save_model(
     model: nn.Module, folder: Path, architecture: AnyArchitecture, description: InputDescription
 ) -> None:
     """Write ``config.json`` and ``model.safetensors``; equal models give equal bytes."""
-    config = ModelConfig(architecture=architecture, description=description)
-    (folder / "config.json").write_text(config.model_dump_json(indent=2))
+    write_config(folder, architecture, description)
     weights = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
     save_file(weights, folder / "model.safetensors")
+
+
+def write_config(
+    folder: Path, architecture: AnyArchitecture, description: InputDescription
+) -> None:
+    config = ModelConfig(architecture=architecture, description=description)
+    (folder / "config.json").write_text(config.model_dump_json(indent=2))
 
 
 def read_config(folder: Path) -> ModelConfig:

@@ -33,17 +33,18 @@ class Feed:
             self._resident = torch.tensor(np.asarray(dataset.inputs), device=device)
 
     def batches(
-        self, ids: npt.NDArray[np.int64], batch_size: int
+        self, ids: npt.NDArray[np.int64], batch_size: int, skip: int = 0
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield ids (B) and raw float32 inputs (B, ...) on the device, in the order of ``ids``.
 
         Batches are as even as can be and at most ``batch_size``: 898 examples by 128 are 8 batches
-        of 112 or 113, so that no step hangs on a handful of examples.
+        of 112 or 113, so that no step hangs on a handful of examples. ``skip`` leaves out the first
+        few, which are the same batches as ever.
         """
         parts = np.array_split(ids, num_batches(len(ids), batch_size)) if len(ids) else []
         all_ids = torch.tensor(ids, device=self.device)
-        end = 0
-        for part in parts:
+        end = sum(len(part) for part in parts[:skip])
+        for part in parts[skip:]:
             start, end = end, end + len(part)
             ids_B = all_ids[start:end]
             yield ids_B, self._inputs(part, ids_B).float()

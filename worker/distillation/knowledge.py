@@ -31,12 +31,18 @@ from app.contracts.knowledge import (
     views_of,
 )
 from app.contracts.training import Training
+from worker.distillation.checkpoint import Checkpoints, Mark
 from worker.distillation.dataset import Dataset, Part
 from worker.distillation.determinism import reproducible
 from worker.distillation.errors import BadInput
 from worker.distillation.feed import Feed, num_batches
 from worker.distillation.knowledge_layout import Layout
-from worker.distillation.knowledge_store import MANIFEST_FILE, KnowledgeWriter, StoredKnowledge
+from worker.distillation.knowledge_store import (
+    MANIFEST_FILE,
+    KnowledgeWriter,
+    StoredKnowledge,
+    go_on_from,
+)
 from worker.distillation.loss import Shapes
 from worker.distillation.reporting import Pace, Reporter
 from worker.distillation.signals import Signals
@@ -134,26 +140,39 @@ def differences(
 
 
 def collect(
-    collection: Collection, teaching: LiveTeaching, folder: Path, reporter: Reporter
+    collection: Collection,
+    teaching: LiveTeaching,
+    folder: Path,
+    reporter: Reporter,
+    checkpoints: Checkpoints,
+    role: str,
 ) -> KnowledgeManifest:
     """Run the teacher over all that is to be kept, into ``folder``.
 
-    What an earlier run has left half-way in the folder is gone on with.
+    What an earlier run has left half-way in the folder, or in a checkpoint of this role, is gone
+    on with.
 
     Raises:
         BadInput: a signal is not finite or too large for its storage.
-        Stopped: at a batch's boundary.
+        Stopped: at a batch's boundary, after a checkpoint where one was asked for.
     """
+    newest = checkpoints.newest(role)
+    if newest is not None:
+        go_on_from(newest, folder)
     writer = KnowledgeWriter(folder, collection.manifest)
     batches = _batches(collection)
     size = collection.training.batch_size
     pace = Pace(Phase.COLLECTING_KNOWLEDGE, _num_batches(collection), size)
+    pace.first = writer.done
     durable_at = time.monotonic()
     with reproducible(collection.device, deterministic=collection.training.deterministic):
         for done, (rows_B, load) in enumerate(batches):
-            reporter.progress(partial(pace.at, done))
             if done < writer.done:
                 continue
+            if checkpoints.due:
+                writer.checkpoint(done)
+                checkpoints.write(Mark(Phase.COLLECTING_KNOWLEDGE, role, done), writer.copy_to)
+            reporter.progress(partial(pace.at, done))
             writer.write(rows_B, teaching.signals(*load()))
             if time.monotonic() - durable_at > DURABLE_EVERY_SECONDS:
                 writer.checkpoint(done + 1)

@@ -10,6 +10,7 @@ Shapes: B = batch, C = outputs.
 import hashlib
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -36,6 +37,16 @@ class _Journal(BaseModel):
     manifest: KnowledgeManifest
     done: int
     num_written: int
+
+
+def go_on_from(checkpoint: Path, folder: Path) -> None:
+    """Bring into ``folder``, where nothing was begun, what ``KnowledgeWriter.copy_to`` has copied.
+
+    A writer of the same record then goes on from there.
+    """
+    if not (folder / JOURNAL_FILE).exists():
+        for path in [*checkpoint.glob("signals-*.bin"), checkpoint / JOURNAL_FILE]:
+            shutil.copyfile(path, folder / path.name)
 
 
 class KnowledgeWriter:
@@ -85,6 +96,11 @@ class KnowledgeWriter:
         self.done = done
         journal = _Journal(manifest=self._manifest, done=done, num_written=self._num_written)
         _write_durably(self._folder / JOURNAL_FILE, journal.model_dump_json())
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy all that was durable at the last ``checkpoint`` into an empty folder."""
+        for name in [*(name for name, _, _ in self._extents), JOURNAL_FILE]:
+            shutil.copyfile(self._folder / name, folder / name)
 
     def finish(self) -> KnowledgeManifest:
         """Write the manifest, last; return it."""

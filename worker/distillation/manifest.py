@@ -10,18 +10,33 @@ MANIFEST_FILE = "manifest.json"
 
 def write_manifest(folder: Path) -> None:
     """Write `manifest.json` of all that a folder holds."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    manifest = Manifest(
-        files=[
-            OutputFile(
-                path=path.relative_to(folder).as_posix(),
-                bytes=path.stat().st_size,
-                sha256=_sha256(path),
-            )
-            for path in files
-        ]
-    )
+    manifest = Manifest(files=listed(folder))
     (folder / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2))
+
+
+def listed(folder: Path) -> list[OutputFile]:
+    """Return all files of a folder, by path, with their digests."""
+    return [
+        OutputFile(
+            path=path.relative_to(folder).as_posix(),
+            bytes=path.stat().st_size,
+            sha256=_sha256(path),
+        )
+        for path in sorted(path for path in folder.rglob("*") if path.is_file())
+    ]
+
+
+def is_whole(folder: Path) -> bool:
+    """Say whether a folder has a manifest, and every file of it is as it was written."""
+    try:
+        manifest = Manifest.model_validate_json((folder / MANIFEST_FILE).read_bytes())
+        return all(
+            (folder / file.path).stat().st_size == file.bytes
+            and _sha256(folder / file.path) == file.sha256
+            for file in manifest.files
+        )
+    except (OSError, ValueError):
+        return False
 
 
 def _sha256(path: Path) -> str:

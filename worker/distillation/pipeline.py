@@ -8,6 +8,7 @@ import torch
 from app.contracts.job import JobSpec, Phase
 from app.contracts.message import Failed, Finished, PhaseFinished, PhaseStarted
 from app.contracts.report import Report
+from worker.distillation.checkpoint import Checkpoints, Mark
 from worker.distillation.errors import JobFailure
 from worker.distillation.knowledge import is_reused
 from worker.distillation.reporting import Reporter
@@ -51,6 +52,7 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Report:
         if not workspace.is_finished(name):
             with _failures_reported(phase, reporter):
                 stage(spec, workspace, reporter)
+            _keep(phase, name, (spec, workspace, reporter))
         if workspace.is_finished(name) and not is_reused(workspace.stage(name)):
             reporter.send(PhaseFinished(phase=phase, summary=summary(phase, workspace)))
         else:
@@ -59,6 +61,15 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Report:
     report = read_report(workspace)
     reporter.send(Finished(report=report))
     return report
+
+
+def _keep(phase: Phase, name: str, run: tuple[JobSpec, Workspace, Reporter]) -> None:
+    """Tell that a run can go on after this stage, where it has left what took long to make."""
+    spec, workspace, reporter = run
+    checkpoints = Checkpoints(spec, workspace, reporter)
+    if name in workspace.finished() and not is_reused(workspace.stage(name)):
+        checkpoints.announce(Mark(phase, name, 0), folder=None)
+    checkpoints.forget()
 
 
 @contextmanager

@@ -4,7 +4,13 @@ import time
 from collections.abc import Callable
 
 from app.contracts.job import Phase, Progress
-from app.contracts.message import AnyMessage, MetricsMeasured, ProgressMade, Warned
+from app.contracts.message import (
+    AnyMessage,
+    MetricsMeasured,
+    ProgressMade,
+    StopReason,
+    Warned,
+)
 from worker.distillation.errors import Stopped
 
 PROGRESS_EVERY_SECONDS = 0.5
@@ -13,19 +19,39 @@ PROGRESS_EVERY_SECONDS = 0.5
 class Reporter:
     """Sends a run's messages; the same for all stages.
 
-    ``stop_requested`` is set by a signal handler; ``progress``, which every stage calls at each
-    step or batch, raises ``Stopped`` once it is.
+    ``progress``, which every stage calls at each step or batch, raises ``Stopped`` once someone
+    has asked for it: by setting ``stop_reason``, or through ``listen``.
     """
 
-    def __init__(self, send: Callable[[AnyMessage], None]) -> None:
+    def __init__(
+        self,
+        send: Callable[[AnyMessage], None],
+        listen: Callable[[], StopReason | None] = lambda: None,
+    ) -> None:
+        """``listen`` says at once whether the run should stop; it is asked at every step."""
         self.send = send
-        self.stop_requested = False
+        self._listen = listen
+        self._stop_reason: StopReason | None = None
         self.warnings: list[str] = []
         self._last_progress = 0.0
 
+    @property
+    def stop_reason(self) -> StopReason | None:
+        """Return why the run should stop; what is asked last counts, but nothing undoes a cancel.
+
+        None while it should go on.
+        """
+        if self._stop_reason is not StopReason.CANCEL:
+            self._stop_reason = self._listen() or self._stop_reason
+        return self._stop_reason
+
+    @stop_reason.setter
+    def stop_reason(self, reason: StopReason) -> None:
+        self._stop_reason = reason
+
     def progress(self, progress: Callable[[], Progress]) -> None:
         """Tell how far the phase is, at most twice a second; call it at every step boundary."""
-        if self.stop_requested:
+        if self.stop_reason is not None:
             raise Stopped
         now = time.monotonic()
         if now - self._last_progress >= PROGRESS_EVERY_SECONDS:
@@ -44,6 +70,9 @@ class Reporter:
 class Pace:
     """Progress of one phase from how many of its steps are done and how long they took."""
 
+    first = 0
+    """The step that this process began at; an earlier one did those before."""
+
     def __init__(
         self, phase: Phase, steps: int, batch_size: int, epochs: int | None = None
     ) -> None:
@@ -54,14 +83,15 @@ class Pace:
         self._started = time.monotonic()
 
     def at(self, step: int, epoch: int | None = None) -> Progress:
-        """Return the progress after ``step`` steps, of which this process did all."""
+        """Return the progress after ``step`` steps, of which an earlier run did the first few."""
         seconds = max(time.monotonic() - self._started, 1e-6)
+        done = step - self.first
         return Progress(
             phase=self.phase,
             epoch=epoch,
             epochs=self.epochs,
             step=step,
             steps=self.steps,
-            examples_per_second=step * self.batch_size / seconds,
-            seconds_left=(self.steps - step) * seconds / max(step, 1),
+            examples_per_second=done * self.batch_size / seconds,
+            seconds_left=(self.steps - step) * seconds / max(done, 1),
         )

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from app.contracts.objective import AnyLoss
 from app.contracts.training import Training
 from worker.distillation.build import build
 from worker.distillation.capture import layer_names, resolved
+from worker.distillation.checkpoint import Checkpoints
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
@@ -49,6 +49,7 @@ class Link:
 class Lesson:
     """What a student is to learn, from the teacher in a folder."""
 
+    role: str
     objective: Sequence[AnyLoss]
     training: Training
     teacher: Path
@@ -158,7 +159,10 @@ def planned_lesson(
 def taught(
     lesson: Lesson, spec: JobSpec, dataset: Dataset, workspace: Workspace, reporter: Reporter
 ) -> Iterator[tuple[list[AnyLoss], Teaching | None]]:
-    """Give a link's objective and its teaching, recorded where that fits the spec's budget."""
+    """Give a link's objective and its teaching, recorded where that fits the spec's budget.
+
+    The record stays, as `<role>_knowledge`, for a run that goes on with this link.
+    """
     if not needs(lesson.objective).teacher:
         yield list(lesson.objective), None
         return
@@ -167,6 +171,9 @@ def taught(
     if collection.manifest.bytes > spec.knowledge.max_bytes:
         yield objective, live
         return
-    with TemporaryDirectory(dir=workspace.root, prefix="knowledge-") as folder:
-        collect(collection, live, Path(folder), reporter)
-        yield objective, RecordedTeaching(Path(folder), dataset, device)
+    name = f"{lesson.role}_knowledge"
+    if not workspace.is_finished(name):
+        checkpoints = Checkpoints(spec, workspace, reporter)
+        with workspace.writing(name, resuming=True) as folder:
+            collect(collection, live, folder, reporter, checkpoints, name)
+    yield objective, RecordedTeaching(workspace.stage(name), dataset, device)

@@ -3,10 +3,11 @@
 Shapes: B = batch, M = examples trained on, K = losses of the objective.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +50,8 @@ class Plan:
     device: torch.device
     train_ids_M: npt.NDArray[np.int64] | None = None
     """Where not given, all of the train part."""
+    describe: Callable[[Path], None] = lambda _: None
+    """Writes beside the weights of a checkpoint what makes a model of them: config.json."""
 
 
 @dataclass
@@ -61,6 +64,10 @@ class State:
     step: int = 0
     history: History = field(default_factory=History)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
+    sums: list[Tensor] = field(default_factory=list)
+    """Of the epoch under way, for each batch: every loss (K), summed over its examples."""
+    weighted: Tensor = field(default_factory=partial(torch.zeros, ()))
+    """The same of all losses, each times its weight."""
 
 
 class Trainer:
@@ -89,33 +96,36 @@ class Trainer:
         self.pace = Pace(plan.phase, self.num_steps, training.batch_size, training.epochs)
         self.state = self._begin(model)
         self.watch = FinitenessWatch(plan.role, self.state.objective.names, plan.device)
-        self._sums: list[Tensor] = []
-        self._weighted = torch.zeros((), device=plan.device)
         self._features: dict[str, Tensor] = {}
-
-    def run_epoch(self, epoch: int) -> None:
-        """Train for an epoch (from 0), measure it, and keep the weights if they are the best."""
-        with self.in_epoch(epoch):
-            for ids_B, inputs in self.batches(epoch):
-                self._step(epoch, ids_B, inputs)
 
     @contextmanager
     def in_epoch(self, epoch: int) -> Iterator[None]:
-        """Prepare the model for the steps of an epoch, and measure it after them."""
+        """Prepare the model for the steps of an epoch (from 0), and measure it after them.
+
+        Its weights are kept if they are the best.
+        """
         state = self.state
         state.model.train()
         state.objective.train()
-        self._sums, self._weighted = [], torch.zeros_like(self._weighted)
+        # A run that goes on may do so in the middle of an epoch.
+        if state.step % self.steps_per_epoch == 0:
+            state.sums, state.weighted = [], torch.zeros((), device=self.plan.device)
         with capturing(state.model, self.layers) as self._features:
             yield
         self.watch.look()
         self.watch.check_weights(state.model, epoch)
         self._record(epoch)
 
+    @property
+    def epoch(self) -> int:
+        """Return the epoch (from 0) of the next step."""
+        return self.state.step // self.steps_per_epoch
+
     def batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield ids (B) and raw inputs (B, ...) in the epoch's order."""
+        """Yield ids (B) and raw inputs (B, ...) of the epoch's steps that are not made yet."""
+        done = self.state.step - epoch * self.steps_per_epoch
         order = epoch_order(self.ids_M, self.plan.training.seed, epoch)
-        return self.feed.batches(order, self.plan.training.batch_size)
+        return self.feed.batches(order, self.plan.training.batch_size, done)
 
     def view(self, epoch: int, ids_B: Tensor, inputs: Tensor) -> Tensor:
         """Return what the epoch shows of the inputs."""
@@ -155,8 +165,15 @@ class Trainer:
         weights = state.objective.weights(state.step, self.num_steps, self.steps_per_epoch)
         loss = torch.stack([w * part for w, part in zip(weights, sums_K, strict=True)]).sum()
         (loss / num_in_step).backward()
-        self._sums.append(sums_K.detach())
-        self._weighted += loss.detach()
+        state.sums.append(sums_K.detach())
+        state.weighted += loss.detach()
+
+    def leave_best(self) -> None:
+        """Leave the model on the CPU, in eval mode, as its best epoch was."""
+        model = self.state.model
+        if self.state.best_weights:
+            model.load_state_dict(self.state.best_weights)
+        model.to("cpu").eval()
 
     def finish_step(self) -> None:
         self.state.optimizer.step()
@@ -182,7 +199,13 @@ class Trainer:
         parameters = [*model.parameters(), *objective.parameters()]
         return State(model, objective, build_optimizer(parameters, plan.training.optimizer))
 
-    def _step(self, epoch: int, ids_B: Tensor, inputs: Tensor) -> None:
+    def make_step(self, epoch: int, ids_B: Tensor, inputs: Tensor) -> None:
+        """Learn from a batch of an epoch (from 0).
+
+        Raises:
+            NonFinite: a loss is no number.
+            Stopped: someone has asked for it; the step is not made.
+        """
         self.begin_step(epoch)
         at_once = self.plan.training.micro_batch_size or len(ids_B)
         for part_ids, part_inputs in zip(ids_B.split(at_once), inputs.split(at_once), strict=True):
@@ -194,14 +217,14 @@ class Trainer:
 
     def _record(self, epoch: int) -> None:
         state, num_examples = self.state, len(self.ids_M)
-        means_K = (torch.stack(self._sums).sum(dim=0) / num_examples).tolist()
+        means_K = (torch.stack(state.sums).sum(dim=0) / num_examples).tolist()
         state.model.eval()
         validation = validate(state.model, self.dataset, self.feed, self.plan.training.precision)
         self.watch.check_validation(validation, epoch)
         record = EpochRecord(
             epoch=epoch + 1,
             lr=state.optimizer.param_groups[0]["lr"],
-            loss=float(self._weighted) / num_examples,
+            loss=float(state.weighted) / num_examples,
             losses=dict(zip(state.objective.names, means_K, strict=True)),
             validation=validation,
         )

@@ -2,6 +2,7 @@
 
 ``inputs/<file id>`` and ``inputs/<model id>/`` are put there before the run. Each stage writes its
 output into a temporary folder that takes its name when whole, so a folder that exists is finished.
+Trainings, and the collection of knowledge, keep checkpoints in ``checkpoints`` meanwhile.
 """
 
 import os
@@ -10,12 +11,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from app.contracts.message import OutputFile
+from worker.distillation.manifest import listed
+
+PARTIAL = ".partial"
+NOT_KEPT = {"inputs", "prepared", "outputs", "last_good", "checkpoints"}
+"""Folders that another run of the job makes again, or that are no stage's output."""
+
 
 class Workspace:
     """The layout of one run's folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._listings: dict[str, list[OutputFile]] = {}
 
     def input(self, identifier: str) -> Path:
         """Return where an uploaded file, or a registered model's folder, lies."""
@@ -28,13 +37,27 @@ class Workspace:
     def is_finished(self, name: str) -> bool:
         return self.stage(name).is_dir()
 
+    def finished(self) -> list[str]:
+        """Return the names of the outputs that the job need not make again, in order."""
+        return sorted(
+            path.name
+            for path in self.root.iterdir()
+            if path.is_dir() and path.suffix != PARTIAL and path.name not in NOT_KEPT
+        )
+
+    def listing(self, name: str) -> list[OutputFile]:
+        """Return a finished output's files; they never change, so each is read once."""
+        if name not in self._listings:
+            self._listings[name] = listed(self.stage(name))
+        return self._listings[name]
+
     @contextmanager
     def writing(self, name: str, *, resuming: bool = False) -> Iterator[Path]:
         """Give a temporary folder that becomes the stage's output if the block does not raise.
 
         It is empty, or if ``resuming`` as an earlier run has left it.
         """
-        temporary = self.root / f"{name}.partial"
+        temporary = self.root / f"{name}{PARTIAL}"
         if not resuming:
             shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True, exist_ok=True)
@@ -42,7 +65,7 @@ class Workspace:
         for path in [*temporary.rglob("*"), temporary]:
             _sync(path)
         temporary.rename(self.stage(name))
-        _sync(self.root)
+        _sync(temporary.parent)
 
 
 def _sync(path: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 from app.contracts.job import JobSpec
 from app.contracts.knowledge import Fingerprint, KnowledgeManifest
 from app.contracts.model import KnowledgeTeacher, MutualTeacher, SignalsTeacher
+from worker.distillation.checkpoint import Checkpoints
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
@@ -98,7 +99,7 @@ def _collect(
 ) -> None:
     teacher = last_teacher_folder(spec, workspace)
     assert teacher is not None  # noqa: S101 (every other source has returned before)
-    lesson = Lesson(spec.objective, spec.training, teacher, spec.student.architecture)
+    lesson = Lesson("student", spec.objective, spec.training, teacher, spec.student.architecture)
     _, live, collection = planned_lesson(lesson, spec, dataset, device)
     manifest = collection.manifest
     reporter.metrics(0, {"knowledge/bytes": float(manifest.bytes)})
@@ -112,7 +113,8 @@ def _collect(
         )
         return
     with workspace.writing("knowledge", resuming=True) as folder:
-        collect(collection, live, folder, reporter)
+        checkpoints = Checkpoints(spec, workspace, reporter)
+        collect(collection, live, folder, reporter, checkpoints, "knowledge")
 
 
 def _take_over_equal(

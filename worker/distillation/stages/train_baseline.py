@@ -4,9 +4,12 @@ The same start, data, length and seed as the student's; into `baseline`. Where t
 from the teacher's layers, the baseline starts from random weights: it knows of no teacher.
 """
 
+from functools import partial
+
 from app.contracts.job import JobSpec, Phase
 from app.contracts.response_losses import Labels
-from worker.distillation.build import save_model
+from worker.distillation.build import save_model, write_config
+from worker.distillation.checkpoint import Checkpoints
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.last_good import keeping_last_good
@@ -36,9 +39,11 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
         [_labels(spec)],
         choose_device(spec.resources),
         dataset.transfer_ids(spec.transfer.omit_classes),
+        partial(write_config, architecture=spec.student.architecture, description=description),
     )
+    checkpoints = Checkpoints(spec, workspace, reporter)
     with keeping_last_good(workspace, model, spec.student.architecture, description):
-        history = train(model, dataset, plan, reporter)
+        history = train(model, dataset, plan, reporter, checkpoints=checkpoints)
     with workspace.writing("baseline") as folder:
         save_model(model, folder, spec.student.architecture, description)
         history.save(folder)

@@ -3,6 +3,7 @@
 With a peer for a teacher both are trained here, and the peer lies in `student/peer`.
 """
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -11,8 +12,15 @@ from torch import Tensor
 from app.contracts.job import JobSpec, Phase
 from app.contracts.model import MutualTeacher, TeacherInitialization
 from app.contracts.objective import AnyLoss
-from worker.distillation.build import build, load_model, read_config, save_model
+from worker.distillation.build import (
+    build,
+    load_model,
+    read_config,
+    save_model,
+    write_config,
+)
 from worker.distillation.capture import Observable, layer_names, observe, resolved
+from worker.distillation.checkpoint import Checkpoints
 from worker.distillation.comparison import INITIALIZATION_FILE, REPAIR_FILE
 from worker.distillation.dataset import Dataset, InputDescription
 from worker.distillation.device import choose_device
@@ -65,9 +73,11 @@ def _train(
         objective,
         device,
         dataset.transfer_ids(spec.transfer.omit_classes),
+        partial(write_config, architecture=spec.student.architecture, description=description),
     )
+    checkpoints = Checkpoints(spec, workspace, reporter)
     with keeping_last_good(workspace, model, spec.student.architecture, description):
-        history = train(model, dataset, plan, reporter, teaching)
+        history = train(model, dataset, plan, reporter, teaching, checkpoints)
     history.save(folder)
     if spec.transfer.repair:
         _repair(spec, workspace, dataset, model, folder)
@@ -83,12 +93,26 @@ def _train_with_peer(
     peer = build(spec.teacher.architecture, dataset.description, spec.training.seed + 1)
     device = choose_device(spec.resources)
     ids_M = dataset.transfer_ids(spec.transfer.omit_classes)
+    checkpoints = Checkpoints(spec, workspace, reporter)
     plans = tuple(
-        Plan(role, Phase.TRAINING_STUDENT, spec.training, spec.objective, device, ids_M)
-        for role in ("student", "peer")
+        Plan(
+            role,
+            Phase.TRAINING_STUDENT,
+            spec.training,
+            spec.objective,
+            device,
+            ids_M,
+            partial(write_config, architecture=architecture, description=inputs),
+        )
+        for role, architecture, inputs in (
+            ("student", spec.student.architecture, description),
+            ("peer", spec.teacher.architecture, dataset.description),
+        )
     )
     with keeping_last_good(workspace, model, spec.student.architecture, description):
-        histories = train_mutually((model, peer), dataset, (plans[0], plans[1]), reporter)
+        histories = train_mutually(
+            (model, peer), dataset, (plans[0], plans[1]), reporter, checkpoints
+        )
     histories[0].save(folder)
     (folder / "peer").mkdir()
     save_model(peer, folder / "peer", spec.teacher.architecture, dataset.description)

@@ -1,14 +1,23 @@
 """Train the teacher on labels, or take registered ones; into `teacher`.
 
-Several teachers lie in `teacher/member-0`, `member-1`, ... beside `ensemble.json`.
+Several teachers lie in `teacher/member-0`, `member-1`, ... beside `ensemble.json`; each is finished
+on its own before, as `teacher_1`, `teacher_2`, ..., so that a run can go on after any of them.
 """
 
-from pathlib import Path
+import shutil
+from functools import partial
 
 from app.contracts.job import JobSpec, Phase
 from app.contracts.model import Ensemble, RegisteredTeacher, TrainedTeacher
 from app.contracts.response_losses import Labels
-from worker.distillation.build import build, load_model, read_config, save_model
+from worker.distillation.build import (
+    build,
+    load_model,
+    read_config,
+    save_model,
+    write_config,
+)
+from worker.distillation.checkpoint import Checkpoints
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.history import History
@@ -31,40 +40,50 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     """
     teacher = spec.teacher
     if isinstance(teacher, TrainedTeacher | RegisteredTeacher):
-        with workspace.writing("teacher") as folder:
-            _leave(teacher, "teacher", folder, (spec, workspace, reporter))
+        _leave(teacher, "teacher", (spec, workspace, reporter))
     elif isinstance(teacher, Ensemble):
         config = EnsembleConfig(
             weights=[each.weight for each in teacher.members], mean=teacher.mean
         )
+        for number, member in enumerate(teacher.members, start=1):
+            if not workspace.is_finished(f"teacher_{number}"):
+                _leave(member.teacher, f"teacher_{number}", (spec, workspace, reporter))
         with workspace.writing("teacher") as folder:
-            for number, member in enumerate(teacher.members):
-                inside = folder / f"member-{number}"
-                inside.mkdir()
-                role = f"teacher_{number + 1}"
-                _leave(member.teacher, role, inside, (spec, workspace, reporter))
+            for number in range(len(teacher.members)):
+                member_folder = workspace.stage(f"teacher_{number + 1}")
+                shutil.copytree(member_folder, folder / f"member-{number}")
             (folder / ENSEMBLE_FILE).write_text(config.model_dump_json(indent=2))
 
 
 def _leave(
     teacher: TrainedTeacher | RegisteredTeacher,
     role: str,
-    folder: Path,
     run: tuple[JobSpec, Workspace, Reporter],
 ) -> None:
+    """Leave a model's folder, called like its role."""
     spec, workspace, reporter = run
     dataset = Dataset.load(workspace.stage("prepared"))
     if isinstance(teacher, RegisteredTeacher):
         source = registered_folder(teacher.model, workspace, dataset.description)
         config = read_config(source)
-        save_model(load_model(source), folder, config.architecture, config.description)
-        History().save(folder)
+        with workspace.writing(role) as folder:
+            save_model(load_model(source), folder, config.architecture, config.description)
+            History().save(folder)
         return
     description = dataset.description
     model = build(teacher.architecture, description, teacher.training.seed)
     device = choose_device(spec.resources)
-    plan = Plan(role, Phase.TRAINING_TEACHER, teacher.training, [Labels()], device)
+    plan = Plan(
+        role,
+        Phase.TRAINING_TEACHER,
+        teacher.training,
+        [Labels()],
+        device,
+        describe=partial(write_config, architecture=teacher.architecture, description=description),
+    )
+    checkpoints = Checkpoints(spec, workspace, reporter)
     with keeping_last_good(workspace, model, teacher.architecture, description):
-        history = train(model, dataset, plan, reporter)
-    save_model(model, folder, teacher.architecture, description)
-    history.save(folder)
+        history = train(model, dataset, plan, reporter, checkpoints=checkpoints)
+    with workspace.writing(role) as folder:
+        save_model(model, folder, teacher.architecture, description)
+        history.save(folder)

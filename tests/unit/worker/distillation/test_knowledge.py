@@ -1,5 +1,6 @@
 """Recorded signals are the live teacher's, bit for bit, on the very views the student sees."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,12 @@ from app.contracts.feature_losses import Hints
 from app.contracts.job import Phase
 from app.contracts.knowledge import KnowledgeManifest, KnowledgeSettings
 from app.contracts.loss import LayerPair
+from app.contracts.message import ProgressMade, StopReason
 from app.contracts.model import AnyArchitecture, Convnet, Mlp
 from app.contracts.objective import AnyLoss
 from app.contracts.response_losses import SoftTargets
 from app.contracts.training import Training
-from tests.unit.worker.distillation.specs import Heard
+from tests.unit.worker.distillation.specs import Heard, spec_of
 from tests.unit.worker.distillation.toys import (
     briefly,
     equal,
@@ -24,6 +26,7 @@ from tests.unit.worker.distillation.toys import (
     weights_of,
 )
 from worker.distillation.build import load_model, save_model
+from worker.distillation.checkpoint import Checkpoints
 from worker.distillation.dataset import Dataset
 from worker.distillation.errors import BadInput, Stopped
 from worker.distillation.knowledge import (
@@ -37,10 +40,12 @@ from worker.distillation.knowledge import (
     take_over,
 )
 from worker.distillation.knowledge_store import StoredKnowledge
+from worker.distillation.reporting import Reporter
 from worker.distillation.signals import Signals
 from worker.distillation.teaching import LiveTeaching, RecordedTeaching, Teaching
 from worker.distillation.trainer import Plan
 from worker.distillation.training import train
+from worker.distillation.workspace import Workspace
 
 CPU = torch.device("cpu")
 VIEWED = briefly(augmentation=[{"name": "flip"}, {"name": "shift_crop", "pixels": 1}], seed=4)
@@ -59,6 +64,21 @@ def planned_for(
     return planned(settings, training, data, SOMEONE, shapes)
 
 
+def gather(
+    collection: Collection,
+    teaching: LiveTeaching,
+    folder: Path,
+    reporter: Reporter | None = None,
+    workspace: Path | None = None,
+) -> None:
+    """Collect, with checkpoints in a workspace of its own where none is given."""
+    reporter = reporter or Heard().reporter
+    root = workspace or folder.with_name(f"{folder.name}-workspace")
+    root.mkdir(exist_ok=True)
+    checkpoints = Checkpoints(spec_of(), Workspace(root), reporter)
+    collect(collection, teaching, folder, reporter, checkpoints, "knowledge")
+
+
 def collected(
     folder: Path,
     teaching: LiveTeaching,
@@ -68,7 +88,7 @@ def collected(
 ) -> RecordedTeaching:
     folder.mkdir(exist_ok=True)
     manifest = planned_for(teaching, data, training, settings)
-    collect(Collection(manifest, training, data, CPU), teaching, folder, Heard().reporter)
+    gather(Collection(manifest, training, data, CPU), teaching, folder)
     return RecordedTeaching(folder, data, CPU)
 
 
@@ -181,13 +201,39 @@ def test_a_collection_that_was_interrupted_goes_on_and_is_the_same(
     first, second = (Interrupted(toy_model(seed=9), "float32") for _ in range(2))
     collection = Collection(planned_for(first, data), VIEWED, data, CPU)
     with pytest.raises(Stopped):
-        collect(collection, first, halves, Heard().reporter)
+        gather(collection, first, halves)
     second.calls = 10
-    collect(collection, second, halves, Heard().reporter)
+    gather(collection, second, halves)
 
     num_batches = first.calls - 1 + second.calls - 10
     assert num_batches == 3 * 3 + 1
     assert (whole / "knowledge.json").read_bytes() == (halves / "knowledge.json").read_bytes()
+
+
+def test_a_collection_goes_on_from_a_checkpoint_on_another_machine(tmp_path: Path) -> None:
+    data, live = toy_images(), LiveTeaching(toy_model(seed=9), "float32")
+    collected(tmp_path / "whole", live, data)
+    collection = Collection(planned_for(live, data), VIEWED, data, CPU)
+    asked = itertools.count()
+
+    def listen() -> StopReason | None:
+        return StopReason.PAUSE if next(asked) == 2 * 4 else None
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    workspace = tmp_path / "workspace"
+    with pytest.raises(Stopped):
+        gather(collection, live, here, Reporter(lambda _: None, listen), workspace)
+    assert (workspace / "checkpoints" / "0000000004-knowledge" / "manifest.json").is_file()
+
+    heard = Heard()
+    gather(collection, live, there, heard.reporter, workspace)
+
+    first = next(m.progress for m in heard.messages if isinstance(m, ProgressMade))
+    assert first.step == 4
+    for path in (tmp_path / "whole").iterdir():
+        assert (there / path.name).read_bytes() == path.read_bytes()
 
 
 def test_what_differs_is_named() -> None:

@@ -1,18 +1,31 @@
 """The trainer as a process: exit codes, messages on a pipe, signals, and a parent that dies."""
 
+import contextlib
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from app.contracts.job import Phase, Resources
-from app.contracts.message import MESSAGE, AnyMessage, Failed, Finished, PhaseStarted, ProgressMade
+from app.contracts.message import (
+    MESSAGE,
+    AnyMessage,
+    CheckpointWritten,
+    Failed,
+    Finished,
+    PhaseStarted,
+    ProgressMade,
+)
 from tests.unit.worker.distillation.specs import spec_of
 from tests.unit.worker.distillation.toys import briefly
+from worker.distillation.__main__ import is_disk_full
+from worker.distillation.manifest import is_whole
 
 ROOT = Path(__file__).parents[4]
 LONG = spec_of(training={"epochs": 100_000})
@@ -21,6 +34,8 @@ QUICK = spec_of(
     training=briefly(epochs=1, batch_size=256).model_dump(),
     export=["safetensors"],
 )
+
+STEPS = QUICK.model_copy(update={"training": briefly(epochs=300, batch_size=256)})
 
 PARENT = """
 import os, subprocess, sys, time
@@ -33,14 +48,20 @@ time.sleep(60)
 class Trainer:
     """A started trainer, with a pipe for its messages."""
 
-    def __init__(self, spec: str, folder: Path, *more: str) -> None:
+    def __init__(
+        self, spec: str, folder: Path, *more: str, also_passed: tuple[int, ...] = ()
+    ) -> None:
         folder.mkdir(exist_ok=True)
         (folder / "spec.json").write_text(spec)
         read_end, write_end = os.pipe()
         command = [sys.executable, "-m", "worker.distillation", str(folder / "spec.json")]
         command += [str(folder), "--messages-fd", str(write_end), *more]
         self.process = subprocess.Popen(
-            command, cwd=ROOT, pass_fds=[write_end], stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            pass_fds=[write_end, *also_passed],
+            stderr=subprocess.PIPE,
+            text=True,
         )
         os.close(write_end)
         self.lines = os.fdopen(read_end)
@@ -49,14 +70,34 @@ class Trainer:
         return [MESSAGE.validate_json(line) for line in self.lines]
 
     def wait_for(self, kind: type[AnyMessage]) -> None:
-        while not isinstance(MESSAGE.validate_json(self.lines.readline()), kind):
-            pass
+        for line in self.lines:
+            if isinstance(MESSAGE.validate_json(line), kind):
+                return
 
     def end(self) -> int:
         _, errors = self.process.communicate(timeout=60)
         self.lines.close()
         assert "Traceback" not in errors
         return self.process.returncode
+
+
+class Controlled(Trainer):
+    """A started trainer that is told when to stop."""
+
+    def __init__(self, spec: str, folder: Path) -> None:
+        read_end, self._control = os.pipe()
+        super().__init__(spec, folder, "--control-fd", str(read_end), also_passed=(read_end,))
+        os.close(read_end)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._control)
+
+    def say(self, word: str) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it may have ended
+            os.write(self._control, f"{word}\n".encode())
 
 
 def test_a_run_by_the_supervisor_speaks_on_its_pipe(tmp_path: Path) -> None:
@@ -70,13 +111,82 @@ def test_a_run_by_the_supervisor_speaks_on_its_pipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_the_run_at_a_step(tmp_path: Path, number: signal.Signals) -> None:
+def test_a_signal_ends_the_run_at_a_step_with_a_checkpoint(
+    tmp_path: Path, number: signal.Signals
+) -> None:
     trainer = Trainer(LONG.model_dump_json(), tmp_path)
     trainer.wait_for(ProgressMade)
     trainer.process.send_signal(number)
-    trainer.messages()
+    messages = trainer.messages()
 
-    assert trainer.end() == 77
+    assert trainer.end() == 75
+    assert isinstance(messages[-1], CheckpointWritten)
+    assert messages[-1].folder is not None
+    assert is_whole(tmp_path / messages[-1].folder)
+
+
+@pytest.mark.parametrize(("word", "code"), [("drain", 75), ("pause", 76), ("cancel", 77)])
+def test_a_word_from_the_supervisor_ends_the_run_at_a_step(
+    tmp_path: Path, word: str, code: int
+) -> None:
+    with Controlled(LONG.model_dump_json(), tmp_path) as trainer:
+        trainer.wait_for(ProgressMade)
+        trainer.say(word)
+        messages = trainer.messages()
+
+        assert trainer.end() == code
+    kept = any(isinstance(message, CheckpointWritten) for message in messages)
+    assert kept == (word != "cancel")
+
+
+def test_a_run_that_was_drained_again_and_again_delivers_the_same_bytes(tmp_path: Path) -> None:
+    whole = Trainer(STEPS.model_dump_json(), tmp_path / "whole")
+    whole.messages()
+    assert whole.end() == 0
+
+    codes = []
+    for _ in range(4):
+        with Controlled(STEPS.model_dump_json(), tmp_path / "pieces") as trainer:
+            trainer.wait_for(ProgressMade)
+            trainer.say("drain")
+            trainer.messages()
+            codes.append(trainer.end())
+    last = Trainer(STEPS.model_dump_json(), tmp_path / "pieces")
+    last.messages()
+
+    assert last.end() == 0
+    assert 75 in codes
+    for name in ("teacher", "student"):
+        path = Path("outputs", name, "model.safetensors")
+        pieces, undisturbed = tmp_path / "pieces" / path, tmp_path / "whole" / path
+        assert pieces.read_bytes() == undisturbed.read_bytes()
+
+
+def test_a_trainer_says_where_it_is_when_it_is_asked(tmp_path: Path) -> None:
+    trainer = Trainer(LONG.model_dump_json(), tmp_path)
+    trainer.wait_for(ProgressMade)
+    trainer.process.send_signal(signal.SIGUSR1)
+    trainer.wait_for(ProgressMade)
+    trainer.process.send_signal(signal.SIGTERM)
+    trainer.messages()
+    _, errors = trainer.process.communicate(timeout=60)
+    trainer.lines.close()
+
+    assert "Current thread" in errors
+    assert "make_step" in errors
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), True),
+        (OSError(errno.EACCES, "Permission denied"), False),
+    ],
+)
+def test_a_full_disk_is_told_from_other_errors(error: Exception, full: bool) -> None:  # noqa: FBT001 (a case)
+    assert is_disk_full(error) == full
 
 
 def test_bad_input_is_told_and_exits_65(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

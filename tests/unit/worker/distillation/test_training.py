@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from app.contracts.feature_losses import Hints, Similarity
 from app.contracts.job import Phase
 from app.contracts.loss import LayerPair, WeightSchedule
-from app.contracts.message import MetricsMeasured
+from app.contracts.message import MetricsMeasured, StopReason
 from app.contracts.model import CifarResnet, Convnet, Mlp
 from app.contracts.objective import AnyLoss
 from app.contracts.response_losses import Labels, LogitMse, SoftTargets
@@ -232,7 +232,7 @@ def test_bfloat16_trains_float32_weights() -> None:
 
 def test_a_request_to_stop_is_obeyed_at_the_next_step() -> None:
     heard = Heard()
-    heard.reporter.stop_requested = True
+    heard.reporter.stop_reason = StopReason.CANCEL
     model = toy_model()
     before = weights_of(model)
     with pytest.raises(Stopped):

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from app.contracts.job import JobSpec
+from app.contracts.message import StopReason
 from app.contracts.report import FullReport
 from tests.unit.worker.distillation.specs import MLP, Heard, spec_of, workspace_with
 from tests.unit.worker.distillation.trained import KEPT_EPOCH, leave_model, leave_models
@@ -175,7 +176,7 @@ def test_evaluating_stops_when_it_is_asked_to(tmp_path: Path) -> None:
     workspace = workspace_with(tmp_path, table=table())
     prepare.run(spec, workspace, heard.reporter)
     leave_models(spec, workspace, dict.fromkeys(ROLES))
-    heard.reporter.stop_requested = True
+    heard.reporter.stop_reason = StopReason.CANCEL
 
     with pytest.raises(Stopped):
         evaluate.run(spec, workspace, heard.reporter)

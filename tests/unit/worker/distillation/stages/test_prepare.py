@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.contracts.message import ProgressMade
+from app.contracts.message import ProgressMade, StopReason
 from tests.unit.worker.distillation.data.archives import image, write_tar_gz
 from tests.unit.worker.distillation.specs import MLP, Heard, spec_of, workspace_with
 from worker.distillation.dataset import Dataset
@@ -215,7 +215,7 @@ def test_small_parts_and_rare_classes_are_warned_of(tmp_path: Path) -> None:
 
 def test_reading_stops_when_it_is_asked_to(tmp_path: Path) -> None:
     heard = Heard()
-    heard.reporter.stop_requested = True
+    heard.reporter.stop_reason = StopReason.CANCEL
 
     with pytest.raises(Stopped):
         prepare.run(spec_of(dataset=table()), workspace_with(tmp_path, table=TABLE), heard.reporter)
