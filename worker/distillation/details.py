@@ -3,8 +3,8 @@
 Shapes: N = examples, C = outputs.
 """
 
+import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from app.contracts.dataset import Task
 from app.contracts.report import CurvePoint, ModelDetails, OutputScores, ReliabilityBin
@@ -28,7 +28,7 @@ def details(
         outputs = _labels(answers_NC, labels, names)
         bins = _reliability(answers_NC[known].sigmoid(), labels[known] > 0)
         return ModelDetails(outputs=outputs, reliability=bins, curve=curve)
-    confusion_CC = multiclass_confusion_matrix(answers_NC.argmax(dim=1), labels, len(names))
+    confusion_CC = _confusion(answers_NC.argmax(dim=1), labels, len(names))
     confidences, answered = answers_NC.softmax(dim=1).max(dim=1)
     return ModelDetails(
         outputs=_classes(confusion_CC, names),
@@ -36,6 +36,12 @@ def details(
         reliability=_reliability(confidences, answered == labels),
         curve=curve,
     )
+
+
+def _confusion(said_N: Tensor, labels_N: Tensor, num_classes: int) -> Tensor:
+    """Return how many examples of each true class (rows) are given each answer (columns)."""
+    places_N = labels_N * num_classes + said_N
+    return torch.bincount(places_N, minlength=num_classes**2).view(num_classes, num_classes)
 
 
 def _classes(confusion_CC: Tensor, names: list[str]) -> list[OutputScores]:

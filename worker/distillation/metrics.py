@@ -11,11 +11,6 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchmetrics.functional.classification import (
-    binary_calibration_error,
-    multiclass_calibration_error,
-    multiclass_f1_score,
-)
 
 from app.contracts.dataset import Task
 from app.contracts.report import Fidelity, Quality, Scores
@@ -77,7 +72,13 @@ def f1_counts(answers_NC: Tensor, labels_NC: Tensor) -> tuple[Tensor, Tensor, Te
 def _of_classes(logits_NC: Tensor, labels_N: Tensor) -> Scores:
     """Macro F1 leaves out a class that is neither among the labels nor predicted."""
     num_examples, num_classes = logits_NC.shape
-    errors = int((logits_NC.argmax(dim=1) != labels_N).sum())
+    said_N = logits_NC.argmax(dim=1)
+    right_N = said_N == labels_N
+    errors = int((~right_N).sum())
+    hits_C, said_C, true_C = (
+        torch.bincount(classes, minlength=num_classes)
+        for classes in (said_N[right_N], said_N, labels_N)
+    )
     accuracy = (num_examples - errors) / num_examples
     top5_accuracy = None
     if num_classes >= TOP5_FROM_CLASSES:
@@ -89,15 +90,10 @@ def _of_classes(logits_NC: Tensor, labels_N: Tensor) -> Scores:
         errors=errors,
         accuracy=accuracy,
         top5_accuracy=top5_accuracy,
-        macro_f1=float(
-            multiclass_f1_score(logits_NC.argmax(dim=1), labels_N, num_classes, average="macro")
-        ),
+        macro_f1=_macro_f1(hits_C, said_C + true_C),
         log_loss=float(F.cross_entropy(logits_NC, labels_N)),
-        calibration_error=float(
-            multiclass_calibration_error(
-                logits_NC.softmax(dim=1), labels_N, num_classes, n_bins=CALIBRATION_BINS
-            )
-        ),
+        # In float32, as torchmetrics has it.
+        calibration_error=_calibration_error(logits_NC.softmax(dim=1).amax(dim=1).float(), right_N),
     )
 
 
@@ -107,9 +103,7 @@ def _of_labels(logits_NC: Tensor, labels_NC: Tensor) -> Scores:
     answers, truths = logits_NC[known], labels_NC[known]
     errors = int(((answers > 0) != (truths > 0)).sum())
     hits_C, wrong_C, missed_C = (each.sum(dim=0) for each in f1_counts(logits_NC, labels_NC))
-    counted_C = (hits_C + wrong_C + missed_C) > 0
-    f1_C = 2 * hits_C / (2 * hits_C + wrong_C + missed_C).clamp_min(1)
-    macro_f1 = float(f1_C[counted_C].mean()) if counted_C.any() else 0.0
+    macro_f1 = _macro_f1(hits_C, 2 * hits_C + wrong_C + missed_C)
     all_right_N = (~known | ((logits_NC > 0) == (labels_NC > 0))).all(dim=1)
     num_known = max(1, len(truths))
     return Scores(
@@ -120,9 +114,7 @@ def _of_labels(logits_NC: Tensor, labels_NC: Tensor) -> Scores:
         exact_match=float(all_right_N[known.any(dim=1)].double().mean()),
         macro_f1=macro_f1,
         log_loss=float(F.binary_cross_entropy_with_logits(answers, truths)),
-        calibration_error=float(
-            binary_calibration_error(answers.sigmoid(), truths.long(), n_bins=CALIBRATION_BINS)
-        ),
+        calibration_error=_calibration_error(answers.sigmoid(), truths > 0),
     )
 
 
@@ -145,6 +137,29 @@ def r2_C(predictions_NC: Tensor, targets_NC: Tensor) -> Tensor:
     residual_C = (predictions_NC - targets_NC).square().sum(dim=0)
     total_C = (targets_NC - targets_NC.mean(dim=0)).square().sum(dim=0)
     return torch.where(total_C > 0, 1 - residual_C / total_C.clamp_min(1e-300), 0.0)
+
+
+def _macro_f1(hits_C: Tensor, said_and_true_C: Tensor) -> float:
+    """Average F1 over the outputs that are said or true at all; 0 without any.
+
+    ``said_and_true_C`` counts an example twice where it is both.
+    """
+    counted_C = said_and_true_C > 0
+    if not counted_C.any():
+        return 0.0
+    return float((2 * hits_C[counted_C] / said_and_true_C[counted_C].double()).mean())
+
+
+def _calibration_error(probabilities: Tensor, happened: Tensor) -> float:
+    """Return by how much probabilities are off what happens, in equal bins, weighted by size.
+
+    Guo et al., 2017, "On Calibration of Modern Neural Networks", https://arxiv.org/abs/1706.04599,
+    section 2. Certainty has a bin of its own, as in torchmetrics.
+    """
+    bounds = torch.linspace(0, 1, CALIBRATION_BINS + 1, dtype=probabilities.dtype)
+    bins = torch.bucketize(probabilities, bounds, right=True) - 1
+    excess = probabilities.double() - happened.double()
+    return float(torch.bincount(bins, excess).abs().sum() / max(1, len(excess)))
 
 
 def _yes_and_no(logits_NC: Tensor) -> Tensor:

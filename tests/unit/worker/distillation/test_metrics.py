@@ -4,8 +4,15 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torchmetrics.functional.classification import (
+    binary_calibration_error,
+    multiclass_calibration_error,
+    multiclass_f1_score,
+)
 
-from worker.distillation.metrics import fidelity, scores
+from worker.distillation.metrics import CALIBRATION_BINS, fidelity, scores
 
 # Of class 0 the probabilities are 3/4, 3/4, 1/4, 1/10: said are 0, 0, 1, 1.
 LOGITS = torch.tensor([[3.0, 1.0], [3.0, 1.0], [1.0, 3.0], [1.0, 9.0]]).log()
@@ -39,6 +46,44 @@ def test_calibration_error_by_hand() -> None:
     expected = 3 / 4 * abs(3 / 4 - 2 / 3) + 1 / 4 * abs(9 / 10 - 1)
 
     assert scores(LOGITS, LABELS).calibration_error == pytest.approx(expected, abs=1e-6)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    num_examples=st.integers(1, 60),
+    num_classes=st.integers(2, 8),
+    sharpness=st.sampled_from([0.1, 1.0, 10.0, 1000.0]),
+)
+@settings(deadline=None, max_examples=60)
+def test_scores_of_classes_are_those_of_torchmetrics(
+    seed: int, num_examples: int, num_classes: int, sharpness: float
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = sharpness * torch.randn(num_examples, num_classes, generator=generator).double()
+    labels = torch.randint(num_classes, (num_examples,), generator=generator)
+
+    measured = scores(logits, labels)
+
+    f1 = multiclass_f1_score(logits.argmax(dim=1), labels, num_classes, average="macro")
+    error = multiclass_calibration_error(
+        logits.softmax(dim=1), labels, num_classes, CALIBRATION_BINS
+    )
+    assert measured.macro_f1 == pytest.approx(float(f1), abs=1e-6)
+    assert measured.calibration_error == pytest.approx(float(error), abs=1e-6)
+
+
+@given(seed=st.integers(0, 2**32 - 1), num_examples=st.integers(1, 60))
+@settings(deadline=None, max_examples=60)
+def test_calibration_of_labels_is_that_of_torchmetrics(seed: int, num_examples: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    logits = 20 * torch.randn(num_examples, 3, generator=generator).double()
+    labels = torch.randint(2, (num_examples, 3), generator=generator)
+
+    measured = scores(logits, labels, "multi_label")
+
+    probabilities, truths = logits.sigmoid().flatten(), labels.flatten()
+    error = binary_calibration_error(probabilities, truths, CALIBRATION_BINS)
+    assert measured.calibration_error == pytest.approx(float(error), abs=1e-6)
 
 
 def test_top5_counts_a_label_among_the_five_most_probable() -> None:
