@@ -22,17 +22,14 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
         devices = [device] if device.type == "cuda" else []
         restore.enter_context(torch.random.fork_rng(devices=devices))
         restore.callback(torch.set_num_threads, torch.get_num_threads())
-        restore.callback(
-            torch.use_deterministic_algorithms,
-            torch.are_deterministic_algorithms_enabled(),
-            warn_only=torch.is_deterministic_algorithms_warn_only_enabled(),
-        )
+        # Not `use_deterministic_algorithms`: that loads torch's compiler, which takes 0.7 s.
+        restore.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())
         cudnn = torch.backends.cudnn
         restore.callback(setattr, cudnn, "deterministic", cudnn.deterministic)
         restore.callback(setattr, cudnn, "benchmark", cudnn.benchmark)
         cudnn.deterministic, cudnn.benchmark = deterministic, not deterministic
         torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
-        torch.use_deterministic_algorithms(deterministic)
+        torch.set_deterministic_debug_mode("error" if deterministic else "default")
         # cuBLAS reads it once, when it starts, so it stays; a free run is only tied to a workspace.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         yield
