@@ -38,7 +38,7 @@ def list_job_events(
 
 @router.get(
     "/metrics",
-    summary="List what a job's latest attempt measured",
+    summary="List what a job measured",
     response_model=Page[MetricPoint],
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
@@ -53,7 +53,10 @@ def list_job_metrics(  # noqa: PLR0913, PLR0917 (query parameters)
     step_to: Step = None,
     format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 (its name in the API)
 ) -> Page[MetricPoint] | Response:
-    """List values by step: JSON in pages of 10,000 that end with a whole step, CSV in one piece."""
+    """List values by step: JSON in pages of 10,000 that end with a whole step, CSV in one piece.
+
+    One curve over all attempts: where several measured a step, the last one's value counts.
+    """
     series = tuple(name for part in names for name in part.split(",") if name)
     wanted = history.Wanted(series, step_from, step_to)
     if format == "json":
@@ -68,9 +71,13 @@ def read_job_log(
     caller: JobsReader,
     service: Service,
     tail: Annotated[int | None, Query(ge=1, le=LARGEST_NUMBER, description="Last lines.")] = None,
+    attempt: Annotated[
+        int | None,
+        Query(ge=1, le=LARGEST_NUMBER, description="From 1; the latest, where not given."),
+    ] = None,
 ) -> str:
-    """Read the output of the latest attempt, at most its first MiB."""
-    return history.read_log(service.database, caller.project_id, job_id, tail)
+    """Read the output of one attempt, at most its first MiB."""
+    return history.read_log(service.database, caller.project_id, job_id, attempt, tail)
 
 
 def _csv(points: Iterable[MetricPoint]) -> Iterator[str]:

@@ -1,17 +1,18 @@
-"""What happened in a job: its events, and what its latest attempt measured and printed."""
+"""What happened in a job: its events, and what its attempts measured and printed."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, exists, select
+from sqlalchemy.orm import Session, aliased
 
 from app.contracts.job import JobEvent, MetricPoint
 from app.contracts.registry import Page
 from app.db.models import Job, JobLog, JobMetric
 from app.db.models import JobEvent as JobEventRow
 from app.db.session import Database
+from app.errors import NotFound
 from app.services.ownership import ends, find
 
 MOST_POINTS = 10_000
@@ -47,7 +48,7 @@ def list_events(
 def list_metrics(
     database: Database, project_id: str, job_id: str, wanted: Wanted
 ) -> Page[MetricPoint]:
-    """List what the latest attempt measured, by step; a page ends with a whole step.
+    """List what a job measured, by step; a page ends with a whole step.
 
     Where it says ``has_more``, the rest begins at the step after its last.
     """
@@ -60,19 +61,28 @@ def list_metrics(
 def iterate_metrics(
     database: Database, project_id: str, job_id: str, wanted: Wanted
 ) -> Iterator[MetricPoint]:
-    """Give all that the latest attempt measured, by step; the job is looked up at once."""
+    """Give all that a job measured, by step; the job is looked up at once."""
     with database.read() as session:
         job = find(session, Job, project_id, job_id)
     return _all_points(database, job, wanted)
 
 
-def read_log(database: Database, project_id: str, job_id: str, tail: int | None) -> str:
-    """Read what the latest attempt's trainer printed, or its last ``tail`` lines."""
+def read_log(
+    database: Database, project_id: str, job_id: str, attempt: int | None, tail: int | None
+) -> str:
+    """Read what the trainer of an attempt printed, or the last ``tail`` lines of it.
+
+    The latest attempt's, where none is named.
+
+    Raises:
+        NotFound: The job has not had that attempt.
+    """
     with database.read() as session:
         job = find(session, Job, project_id, job_id)
+        fence = job.fence if attempt is None else _fence(session, job, attempt)
         pieces = session.scalars(
             select(JobLog.text)
-            .where(JobLog.job_id == job.id, JobLog.fence == job.fence)
+            .where(JobLog.job_id == job.id, JobLog.fence == fence)
             .order_by(JobLog.number)
         ).all()
     text = "".join(pieces)
@@ -93,8 +103,29 @@ def _event(row: JobEventRow) -> JobEvent:
     )
 
 
+def _fence(session: Session, job: Job, attempt: int) -> int:
+    claims = select(JobEventRow.fence).where(
+        JobEventRow.job_id == job.id, JobEventRow.type == "job.claimed"
+    )
+    fence = session.scalar(claims.order_by(JobEventRow.number).offset(attempt - 1).limit(1))
+    if fence is None:
+        raise NotFound(f"given attempt {attempt}; the job has had {job.attempt}")
+    return fence
+
+
 def _metrics(job: Job, wanted: Wanted) -> Select[JobMetric]:
-    query = select(JobMetric).where(JobMetric.job_id == job.id, JobMetric.fence == job.fence)
+    """Select one curve over all attempts: where several measured a step, the last one counts.
+
+    An attempt goes on from a checkpoint, so what was measured up to there stays true.
+    """
+    later = aliased(JobMetric)
+    measured_again = exists().where(
+        later.job_id == JobMetric.job_id,
+        later.step == JobMetric.step,
+        later.name == JobMetric.name,
+        later.fence > JobMetric.fence,
+    )
+    query = select(JobMetric).where(JobMetric.job_id == job.id, ~measured_again)
     if wanted.names:
         query = query.where(JobMetric.name.in_(wanted.names))
     if wanted.step_from is not None:
@@ -107,7 +138,7 @@ def _metrics(job: Job, wanted: Wanted) -> Select[JobMetric]:
 def _whole_steps(
     session: Session, query: Select[JobMetric], most: int
 ) -> tuple[list[MetricPoint], bool]:
-    ordered = query.order_by(JobMetric.step, JobMetric.name, JobMetric.id)
+    ordered = query.order_by(JobMetric.step, JobMetric.name, JobMetric.fence, JobMetric.id)
     rows: Sequence[JobMetric] = session.scalars(ordered.limit(most + 1)).all()
     has_more = len(rows) > most
     if has_more:

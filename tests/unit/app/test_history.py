@@ -1,6 +1,9 @@
 """A job's events, metrics and logs over HTTP."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete
 
 from app.contracts.job import JobError, Phase
 from app.db import verbs
@@ -69,15 +72,86 @@ def test_metrics_are_chosen_by_name_and_by_both_ends_of_a_range(
     assert listed(api, held[0], "names=c") == []
 
 
-def test_metrics_and_logs_are_those_of_the_latest_attempt(api: Api, held: tuple[str, int]) -> None:
-    measure(api, held, ("loss", 9, 9.0))
+def test_metrics_are_one_curve_over_the_attempts_where_the_last_value_counts(
+    api: Api, held: tuple[str, int]
+) -> None:
+    measure(api, held, *(("loss", step, 1.0) for step in (1, 2, 3, 4)), ("accuracy", 3, 1.0))
+    second = retry(api, held)
+    assert [point[1] for point in listed(api, held[0], "names=loss")] == [1, 2, 3, 4]
+    measure(api, second, *(("loss", step, 2.0) for step in (3, 4, 5)))
+    third = retry(api, second)
+    measure(api, third, ("loss", 4, 3.0))
+
+    curve = [(1, 1.0), (2, 1.0), (3, 2.0), (4, 3.0), (5, 2.0)]
+    assert listed(api, held[0], "names=loss") == [("loss", *point) for point in curve]
+    assert listed(api, held[0], "step_from=3&step_to=3") == [("accuracy", 3, 1.0), ("loss", 3, 2.0)]
+    csv = api.client.get(f"{JOBS}/{held[0]}/metrics?format=csv").text.splitlines()
+    assert [line.rsplit(",", 1)[0] for line in csv[1:]] == [
+        "loss,1,1.0",
+        "loss,2,1.0",
+        "accuracy,3,1.0",
+        "loss,3,2.0",
+        "loss,4,3.0",
+        "loss,5,2.0",
+    ]
+
+
+def test_another_jobs_metrics_replace_none(api: Api, held: tuple[str, int]) -> None:
+    measure(api, held, ("loss", 1, 1.0))
+    api.post_job()
+    other = retry(api, api.claim())
+    measure(api, other, ("loss", 1, 2.0))
+    assert listed(api, held[0]) == [("loss", 1, 1.0)]
+
+
+@settings(
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(
+    points=st.lists(
+        st.tuples(st.integers(1, 3), st.sampled_from(["a", "b", "c"]), st.integers(0, 6)),
+        unique=True,
+    ),
+    size=st.integers(1, 5),
+)
+def test_pages_of_whole_steps_give_each_point_once_with_the_value_of_its_last_attempt(
+    api: Api, held: tuple[str, int], points: list[tuple[int, str, int]], size: int
+) -> None:
+    expected: dict[tuple[int, str], float] = {}
+    for fence, name, step in sorted(points):
+        expected[step, name] = float(fence)
+    with api.database.write() as session:
+        session.execute(delete(JobMetric))
+    for fence, name, step in points:
+        measure(api, (held[0], fence), (name, step, float(fence)))
+
+    read, step_from, has_more = [], 0, True
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(history, "MOST_POINTS", size)
+        while has_more:
+            page = api.client.get(f"{JOBS}/{held[0]}/metrics?step_from={step_from}").json()
+            has_more = page["has_more"]
+            read += [(point["step"], point["name"], point["value"]) for point in page["data"]]
+            step_from = read[-1][0] + 1 if read else 0
+
+    assert read == [(step, name, value) for (step, name), value in sorted(expected.items())]
+
+
+def test_a_log_is_the_latest_attempts_or_that_of_the_one_asked_for(
+    api: Api, held: tuple[str, int]
+) -> None:
+    path = f"{JOBS}/{held[0]}/logs"
     write_log(api, held, "old\n")
     second = retry(api, held)
-    assert listed(api, held[0]) == []
-    measure(api, second, ("loss", 1, 1.0))
+    assert api.client.get(path).text == ""
     write_log(api, second, "new\n")
-    assert listed(api, held[0]) == [("loss", 1, 1.0)]
-    assert api.client.get(f"{JOBS}/{held[0]}/logs").text == "new\n"
+    assert api.client.get(path).text == api.client.get(f"{path}?attempt=2").text == "new\n"
+    assert api.client.get(f"{path}?attempt=1&tail=1").text == "old\n"
+    never = api.client.get(f"{path}?attempt=3")
+    assert (never.status_code, "has had 2" in never.json()["detail"]) == (404, True)
+    assert api.client.get(f"{path}?attempt=0").status_code == 400
 
 
 def test_metrics_come_as_csv(api: Api, held: tuple[str, int]) -> None:
