@@ -74,6 +74,14 @@ class Conflict(ServiceError):
     title = "The state does not allow this"
 
 
+class KeyReused(ServiceError):
+    """An ``Idempotency-Key`` that came with another body before."""
+
+    status = 422
+    code = "idempotency_key_reused"
+    title = "The Idempotency-Key belongs to another request"
+
+
 class TooLarge(ServiceError):
     status = 413
     code = "too_large"

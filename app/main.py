@@ -14,13 +14,24 @@ from app.config import Settings
 from app.db.session import Database
 from app.intake import Intake
 from app.queue import Queue
-from app.routes import api_keys, files, health, history, jobs, knowledge, models, results
+from app.routes import (
+    api_keys,
+    checkpoints,
+    files,
+    health,
+    history,
+    jobs,
+    knowledge,
+    models,
+    results,
+)
 from app.services.keys import load_pepper
 from app.services.parts import Parts
 from app.storage import Storage
 
 ROUTERS = [
-    module.router for module in (jobs, history, results, files, models, knowledge, api_keys, health)
+    module.router
+    for module in (jobs, history, checkpoints, results, files, models, knowledge, api_keys, health)
 ]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {

@@ -1,4 +1,4 @@
-"""What time must do: take back lost jobs, ring for waiting ones, collect blobs nobody names.
+"""What time must do: take back lost jobs, ring for waiting ones, collect what nobody needs.
 
 Any number may run; each change is a guarded transition, so two of them cannot do one thing twice.
 """
@@ -21,6 +21,7 @@ from app.db.models import Job
 from app.db.session import Database, database_now
 from app.queue import Queue
 from app.services.collection import BlobCollector
+from app.services.idempotency import forget_old
 from app.storage import Storage
 
 log = get_logger(__name__)
@@ -43,6 +44,7 @@ class Reconciler:
         try:
             self._reap()
             self._ring()
+            forget_old(self._database)
         except SQLAlchemyError as error:
             self._last_contact = None
             log.warning("database_away", reason=type(error).__name__)

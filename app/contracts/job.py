@@ -24,6 +24,9 @@ Metadata = Annotated[
     Field(max_length=16, description="Up to 16 pairs of a client's own, to find the job by."),
 ]
 
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+Priority = Annotated[int, Field(ge=-100, le=100, description="Higher is claimed first.")]
+
 
 class Resources(Strict):
     """What a job may use."""
@@ -75,7 +78,7 @@ class TransferSet(Strict):
 class JobSpec(Strict):
     """What to distil into what, from which data, and how."""
 
-    name: str | None = Field(None, min_length=1, max_length=200)
+    name: Name | None = None
     dataset: AnyDataset
     teacher: AnyTeacher
     student: Student
@@ -109,7 +112,7 @@ class JobSpec(Strict):
     )
     export: list[ExportFormat] = Field(default=["safetensors", "onnx"], min_length=1, max_length=8)
     resources: Resources = Resources()
-    priority: int = Field(0, ge=-100, le=100, description="Higher is claimed first.")
+    priority: Priority = 0
     metadata: Metadata = Field(default={})
 
 

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import AwareDatetime, Field
 
+from app.contracts.job import Metadata, Name, Priority
 from app.contracts.registry import ApiKey
 from app.contracts.strict import Strict
 
@@ -21,6 +22,14 @@ class Cancellation(Strict):
         "graceful",
         description="`graceful` lets the trainer end at a step; `kill` ends it at once.",
     )
+
+
+class Changes(Strict):
+    """What a clone is to have in the place of the earlier job's; what is not given stays."""
+
+    name: Name | None = Field(None, description="`null` for none.")
+    priority: Priority = 0
+    metadata: Metadata = Field(default={})
 
 
 class NewApiKey(Strict):

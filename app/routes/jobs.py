@@ -1,19 +1,55 @@
-"""Jobs: create, list, read, cancel, delete."""
+"""Jobs: create, list, read, steer, delete."""
 
-from typing import Annotated
+import hashlib
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.access import JobsReader, JobsWriter, Service
 from app.contracts.job import Job, JobSpec, Status, ValidatedSpec
 from app.contracts.registry import Page
-from app.contracts.requests import Cancellation
+from app.contracts.requests import Cancellation, Changes
 from app.downloads import etag_matches
-from app.services import deletion, jobs
+from app.services import deletion, jobs, posting
+from app.services.idempotency import Answer, Repeatable
 
 PATH = "/v1/distillation/jobs"
 
+CREATED: dict[int | str, dict[str, Any]] = {
+    201: {
+        "description": "The job is stored for good.",
+        "headers": {
+            "Location": {"description": "Its path.", "schema": {"type": "string"}},
+            "Idempotency-Replayed": {
+                "description": "`true` where the request had been answered before.",
+                "schema": {"type": "string"},
+            },
+        },
+    }
+}
+
 router = APIRouter(prefix=PATH, tags=["Jobs"])
+
+
+async def repeatable(
+    request: Request,
+    key: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            pattern=r"^[\x20-\x7e]{1,255}$",
+            description="The same request with the same key makes no second job: it is answered "
+            "as before, for 24 hours at least.",
+        ),
+    ] = None,
+) -> Repeatable | None:
+    """Read what tells whether a request was sent before."""
+    if key is None:
+        return None
+    return Repeatable(request.url.path, key, hashlib.sha256(await request.body()).hexdigest())
+
+
+Again = Annotated[Repeatable | None, Depends(repeatable)]
 
 
 @router.post(
@@ -22,24 +58,23 @@ router = APIRouter(prefix=PATH, tags=["Jobs"])
     status_code=201,
     response_model=Job,
     responses={
-        200: {"model": ValidatedSpec, "description": "With `validate_only`: nothing is queued."}
+        200: {"model": ValidatedSpec, "description": "With `validate_only`: nothing is queued."},
+        **CREATED,
     },
 )
 def create_job(
     spec: JobSpec,
     caller: JobsWriter,
     service: Service,
-    response: Response,
+    again: Again,
     *,
     validate_only: Annotated[bool, Query(description="Check the spec and queue nothing.")] = False,
-) -> Job | Response:
+) -> Response:
     """Queue a job; the answer comes after it is stored for good."""
     if validate_only:
-        checked = jobs.validate(service.database, caller.project_id, spec)
+        checked = posting.validate(service.database, caller.project_id, spec)
         return Response(checked.model_dump_json(), media_type="application/json")
-    job = jobs.create(service.database, service.queue, caller.project_id, spec)
-    response.headers["Location"] = f"{PATH}/{job.id}"
-    return job
+    return _created(posting.create(service.database, service.queue, caller.project_id, spec, again))
 
 
 @router.get("", summary="List jobs, newest first")
@@ -82,7 +117,66 @@ def cancel_job(
     return jobs.cancel(service.database, caller.project_id, job_id, kill=kill)
 
 
+@router.post("/{job_id}/pause", summary="Pause a job")
+def pause_job(job_id: str, caller: JobsWriter, service: Service) -> Job:
+    """Pause a job: at once while it waits; a running one at a checkpoint that it makes soon."""
+    return jobs.pause(service.database, caller.project_id, job_id)
+
+
+@router.post("/{job_id}/resume", summary="Resume a paused job")
+def resume_job(job_id: str, caller: JobsWriter, service: Service) -> Job:
+    """Let a paused job wait for a worker, to go on from its newest checkpoint."""
+    return jobs.resume(service.database, service.queue, caller.project_id, job_id)
+
+
+@router.post(
+    "/{job_id}/retry",
+    summary="Retry a failed or cancelled job",
+    status_code=201,
+    response_model=Job,
+    responses=CREATED,
+)
+def retry_job(job_id: str, caller: JobsWriter, service: Service, again: Again) -> Response:
+    """Queue a new job of the same spec, from the start; the job itself stays as it ended."""
+    return _created(
+        posting.retry(service.database, service.queue, caller.project_id, job_id, again)
+    )
+
+
+@router.post(
+    "/{job_id}/clone",
+    summary="Clone a job",
+    status_code=201,
+    response_model=Job,
+    responses=CREATED,
+)
+def clone_job(
+    job_id: str,
+    caller: JobsWriter,
+    service: Service,
+    again: Again,
+    changes: Changes | None = None,
+) -> Response:
+    """Queue a new job of the same spec, whatever the state of the job, with a few changes."""
+    answer = posting.clone(
+        service.database,
+        service.queue,
+        caller.project_id,
+        job_id,
+        changes or Changes(),
+        request=again,
+    )
+    return _created(answer)
+
+
 @router.delete("/{job_id}", summary="Delete a job", status_code=204)
 def delete_job(job_id: str, caller: JobsWriter, service: Service) -> None:
     """Delete a job that has ended, with its files and models; knowledge it collected stays."""
     deletion.delete_job(service.database, caller.project_id, job_id)
+
+
+def _created(answer: Answer) -> Response:
+    headers = {"Location": f"{PATH}/{answer.job_id}"}
+    if answer.is_replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return Response(answer.content, 201, headers, media_type="application/json")

@@ -7,11 +7,11 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import JobSpec
 from app.contracts.references import named_models
-from app.db import lifecycle, wishes
+from app.db import wishes
 from app.db.models import FINAL, Job, Knowledge, KnowledgeFile, Model
 from app.db.session import Database
 from app.errors import Conflict
-from app.services.ownership import find, owned
+from app.services.ownership import find_to_change, owned
 
 MOST_NAMED = 5
 """Jobs that a message names."""
@@ -24,7 +24,7 @@ def delete_job(database: Database, project_id: str, job_id: str) -> None:
         Conflict: The job has not ended, or one that has not names a model of it.
     """
     with database.write() as session:
-        job = lifecycle.lock(session, find(session, Job, project_id, job_id).id)
+        job = find_to_change(session, Job, project_id, job_id)
         # Locked, so that no job that is being posted can come to name one of them meanwhile.
         models = session.scalars(select(Model.id).where(Model.job_id == job.id).with_for_update())
         users = _jobs_naming(session, project_id, set(models))
@@ -40,8 +40,7 @@ def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> 
         Conflict: A job that has not ended names or uses it.
     """
     with database.write() as session:
-        found = find(session, Knowledge, project_id, knowledge_id)
-        session.execute(select(Knowledge.id).where(Knowledge.id == found.id).with_for_update())
+        found = find_to_change(session, Knowledge, project_id, knowledge_id)
         users = session.scalars(
             select(Job.id).where(Job.knowledge_id == found.id, Job.status.not_in(FINAL))
         ).all()

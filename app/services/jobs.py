@@ -1,4 +1,4 @@
-"""Jobs as a client uses them: check, create, list, read, cancel."""
+"""Jobs that are there, as a client uses them: list, read, cancel, pause, resume."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -6,44 +6,21 @@ from typing import Any, Literal
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
-from uuid_utils import uuid7
 
-from app.contracts.job import DesiredStatus, Job, JobSpec, Status, ValidatedSpec
+from app.contracts.job import Job, Status
 from app.contracts.registry import Page
-from app.db import lifecycle, wishes
+from app.db import wishes
 from app.db.models import Job as JobRow
 from app.db.models import Model, Worker
 from app.db.session import Database, database_now
 from app.queue import Queue
-from app.services import specs
-from app.services.deletion import hold_named
-from app.services.ownership import ends, find, newest, owned
+from app.services.ownership import ends, find, find_to_change, newest, owned
 from app.services.results import files_of
 
-MAX_ATTEMPTS = 3
 SILENT_AFTER = timedelta(seconds=60)
 """A worker says that it is there every 10 s; one silent for so long is taken for gone."""
 
 WaitingReason = Literal["no_worker", "capacity", "backoff"]
-
-
-def validate(database: Database, project_id: str, spec: JobSpec) -> ValidatedSpec:
-    """Check a spec as ``create`` would, and queue nothing."""
-    with database.read() as session:
-        warnings = specs.check(session, project_id, spec)
-    return ValidatedSpec(resolved_spec=spec.model_dump(mode="json"), warnings=warnings)
-
-
-def create(database: Database, queue: Queue, project_id: str, spec: JobSpec) -> Job:
-    """Check a spec, queue its job, and ring once it is committed."""
-    with database.write() as session:
-        hold_named(session, project_id, spec)
-        warnings = specs.check(session, project_id, spec)
-        row = _new(project_id, spec, warnings, database_now(session))
-        wishes.create(session, row)
-        job = _views(session, [row])[0]
-    queue.ring(job.id)
-    return job
 
 
 def list_jobs(
@@ -54,13 +31,13 @@ def list_jobs(
         query = query.where(JobRow.status == status)
     with database.read() as session:
         rows, has_more = newest(session, query, JobRow, after, limit)
-        data = _views(session, rows)
+        data = views(session, rows)
     return Page[Job](data=data, has_more=has_more, **ends([job.id for job in data]))
 
 
 def read(database: Database, project_id: str, job_id: str) -> Job:
     with database.read() as session:
-        return _views(session, [find(session, JobRow, project_id, job_id)])[0]
+        return views(session, [find(session, JobRow, project_id, job_id)])[0]
 
 
 def cancel(database: Database, project_id: str, job_id: str, *, kill: bool) -> Job:
@@ -70,43 +47,39 @@ def cancel(database: Database, project_id: str, job_id: str, *, kill: bool) -> J
         Conflict: The job has succeeded or failed.
     """
     with database.write() as session:
-        row = lifecycle.lock(session, find(session, JobRow, project_id, job_id).id)
+        row = find_to_change(session, JobRow, project_id, job_id)
         wishes.cancel(session, row, kill=kill)
-        return _views(session, [row])[0]
+        return views(session, [row])[0]
 
 
-def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> JobRow:
-    return JobRow(
-        id=f"distjob-{uuid7()}",
-        project_id=project_id,
-        name=spec.name,
-        spec=spec.model_dump(mode="json", exclude_unset=True),
-        resolved_spec=spec.model_dump(mode="json"),
-        labels=spec.metadata,
-        priority=spec.priority,
-        gpus=spec.resources.gpus,
-        knowledge_id=spec.teacher.knowledge if spec.teacher.source == "knowledge" else None,
-        status=Status.QUEUED,
-        desired_status=DesiredStatus.RUNNING,
-        kill_requested=False,
-        version=1,
-        num_events=1,
-        fence=0,
-        not_before=now,
-        attempt=0,
-        num_failures=0,
-        num_losses=0,
-        num_checkpoints=0,
-        max_attempts=MAX_ATTEMPTS,
-        created_at=now,
-        queued_at=now,
-        phases=[],
-        latest_metrics={},
-        warnings=warnings,
-    )
+def pause(database: Database, project_id: str, job_id: str) -> Job:
+    """Pause a job: at once where nobody runs it, else its ``desired_status`` says so.
+
+    Raises:
+        Conflict: The job has ended or is being cancelled.
+    """
+    with database.write() as session:
+        row = find_to_change(session, JobRow, project_id, job_id)
+        wishes.pause(session, row)
+        return views(session, [row])[0]
 
 
-def _views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
+def resume(database: Database, queue: Queue, project_id: str, job_id: str) -> Job:
+    """Let a paused job go on, and ring where it waits for a worker from now on.
+
+    Raises:
+        Conflict: The job has ended or is being cancelled.
+    """
+    with database.write() as session:
+        row = find_to_change(session, JobRow, project_id, job_id)
+        wishes.resume(session, row)
+        job = views(session, [row])[0]
+    if job.status is Status.QUEUED:
+        queue.ring(job.id)
+    return job
+
+
+def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
     """Show jobs with what other tables know of them, in a fixed number of queries."""
     job_ids = [row.id for row in rows]
     files = files_of(session, job_ids)

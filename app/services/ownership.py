@@ -38,10 +38,29 @@ def find(session: Session, table: type[Owned], project_id: str, row_id: str) -> 
     Raises:
         NotFound: There is none, or it is another project's; the two look the same.
     """
-    row = session.scalar(owned(table, project_id).where(table.id == row_id))
-    if row is None:
-        raise NotFound(f"this project has no {NAMES[table]} with that id")
-    return row
+    return _only(session, table, owned(table, project_id).where(table.id == row_id))
+
+
+def find_to_change(session: Session, table: type[Owned], project_id: str, row_id: str) -> Owned:
+    """Read one row of a project and keep others from changing it until the transaction ends.
+
+    Raises:
+        NotFound: As ``find``; also where it was deleted while this waited for it.
+    """
+    row = owned(table, project_id).where(table.id == row_id).with_for_update()
+    return _only(session, table, row)
+
+
+def find_to_name(session: Session, table: type[Owned], project_id: str, row_id: str) -> Owned:
+    """Read one row of a project and keep it from being deleted until the transaction ends.
+
+    Others may change it meanwhile.
+
+    Raises:
+        NotFound: As ``find``; also where it was deleted while this waited for it.
+    """
+    row = owned(table, project_id).where(table.id == row_id)
+    return _only(session, table, row.with_for_update(read=True, key_share=True))
 
 
 def newest(
@@ -56,3 +75,10 @@ def newest(
 
 def ends(ids: Sequence[str]) -> Ends:
     return Ends(first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None)
+
+
+def _only(session: Session, table: type[Owned], query: Select[Owned]) -> Owned:
+    row = session.scalar(query.execution_options(populate_existing=True))
+    if row is None:
+        raise NotFound(f"this project has no {NAMES[table]} with that id")
+    return row

@@ -1,0 +1,160 @@
+"""New jobs: as a client posts them, or made from an earlier one."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy.orm import Session
+from uuid_utils import uuid7
+
+from app.contracts.job import DesiredStatus, JobSpec, Status, ValidatedSpec
+from app.contracts.requests import Changes
+from app.db import wishes
+from app.db.models import Job
+from app.db.session import Database, database_now
+from app.errors import Conflict, InvalidPayload
+from app.queue import Queue
+from app.services import specs
+from app.services.deletion import hold_named
+from app.services.explanations import explain
+from app.services.idempotency import Answer, Repeatable, once
+from app.services.jobs import views
+from app.services.ownership import find_to_name
+
+MAX_ATTEMPTS = 3
+RETRIED = (Status.FAILED, Status.CANCELLED)
+
+
+def validate(database: Database, project_id: str, spec: JobSpec) -> ValidatedSpec:
+    """Check a spec as ``create`` would, and queue nothing."""
+    with database.read() as session:
+        warnings = specs.check(session, project_id, spec)
+    return ValidatedSpec(resolved_spec=spec.model_dump(mode="json"), warnings=warnings)
+
+
+def create(
+    database: Database,
+    queue: Queue,
+    project_id: str,
+    spec: JobSpec,
+    request: Repeatable | None = None,
+) -> Answer:
+    """Check a spec, queue its job, and ring once it is committed."""
+
+    def make(session: Session) -> str:
+        return _queue(session, project_id, spec)
+
+    return _post(database, queue, project_id, request, make)
+
+
+def retry(
+    database: Database, queue: Queue, project_id: str, job_id: str, request: Repeatable | None
+) -> Answer:
+    """Queue a new job like one that has failed or was cancelled; it begins from the start.
+
+    Raises:
+        Conflict: The job has done neither.
+        InvalidPayload: The spec does not work any more, as where its inputs are deleted.
+    """
+
+    def make(session: Session) -> str:
+        parent = find_to_name(session, Job, project_id, job_id)
+        if parent.status not in RETRIED:
+            raise Conflict(
+                f"the job is {parent.status}; only a failed or cancelled one can be retried, and "
+                "any can be cloned"
+            )
+        return _queue(session, project_id, _spec_of(parent, {}), parent.id)
+
+    return _post(database, queue, project_id, request, make)
+
+
+def clone(
+    database: Database,
+    queue: Queue,
+    project_id: str,
+    job_id: str,
+    changes: Changes,
+    *,
+    request: Repeatable | None,
+) -> Answer:
+    """Queue a new job like another, in whatever state that is, with a few changes.
+
+    Raises:
+        InvalidPayload: The spec does not work any more, as where its inputs are deleted.
+    """
+
+    def make(session: Session) -> str:
+        parent = find_to_name(session, Job, project_id, job_id)
+        spec = _spec_of(parent, changes.model_dump(exclude_unset=True))
+        return _queue(session, project_id, spec, parent.id)
+
+    return _post(database, queue, project_id, request, make)
+
+
+def _post(
+    database: Database,
+    queue: Queue,
+    project_id: str,
+    request: Repeatable | None,
+    make: Callable[[Session], str],
+) -> Answer:
+    with database.write() as session:
+        answer = once(session, project_id, request, lambda: make(session))
+    if not answer.is_replayed:
+        queue.ring(answer.job_id)
+    return answer
+
+
+def _spec_of(parent: Job, changes: dict[str, Any]) -> JobSpec:
+    """Read a job's spec as it was sent; an earlier version may have taken what this one does not.
+
+    Raises:
+        InvalidPayload: This version does not take it.
+    """
+    try:
+        return JobSpec.model_validate({**parent.spec, **changes})
+    except ValidationError as error:
+        raise InvalidPayload(explain(JobSpec, error.errors())) from None
+
+
+def _queue(session: Session, project_id: str, spec: JobSpec, parent_id: str | None = None) -> str:
+    """Check a spec and add its job; return the job as JSON."""
+    hold_named(session, project_id, spec)
+    warnings = specs.check(session, project_id, spec)
+    row = _new(project_id, spec, warnings, database_now(session))
+    row.parent_id = parent_id
+    wishes.create(session, row)
+    return views(session, [row])[0].model_dump_json()
+
+
+def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> Job:
+    return Job(
+        id=f"distjob-{uuid7()}",
+        project_id=project_id,
+        name=spec.name,
+        spec=spec.model_dump(mode="json", exclude_unset=True),
+        resolved_spec=spec.model_dump(mode="json"),
+        labels=spec.metadata,
+        priority=spec.priority,
+        gpus=spec.resources.gpus,
+        knowledge_id=spec.teacher.knowledge if spec.teacher.source == "knowledge" else None,
+        status=Status.QUEUED,
+        desired_status=DesiredStatus.RUNNING,
+        kill_requested=False,
+        version=1,
+        num_events=1,
+        fence=0,
+        not_before=now,
+        attempt=0,
+        num_failures=0,
+        num_losses=0,
+        num_checkpoints=0,
+        max_attempts=MAX_ATTEMPTS,
+        created_at=now,
+        queued_at=now,
+        phases=[],
+        latest_metrics={},
+        warnings=warnings,
+    )
