@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import httpx2
 import typer
@@ -43,6 +44,14 @@ class Service:
         """Post JSON as it stands: whether it is any is the service's to judge."""
         headers = {"Content-Type": "application/json"}
         return checked(self.http.post(path, content=body, params=parameters, headers=headers))
+
+    def create(self, path: str, body: bytes, idempotency_key: str | None) -> httpx2.Response:
+        """Post what makes a job; whoever on the way sends it twice makes no second one."""
+        headers = {
+            "Content-Type": "application/json",
+            "Idempotency-Key": idempotency_key or str(uuid4()),
+        }
+        return checked(self.http.post(path, content=body, headers=headers))
 
     def delete(self, path: str) -> httpx2.Response:
         return checked(self.http.delete(path))

@@ -1,4 +1,4 @@
-"""`stillhouse jobs`: post a job, follow it, end it."""
+"""`stillhouse jobs`: post a job, follow it, steer it."""
 
 import sys
 from pathlib import Path
@@ -8,23 +8,27 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from app.cli import options
+from app.cli import options, steering
 from app.cli.client import JOBS, Service, connect, print_json
 from app.cli.progress import JobDisplay, describe, print_outcome
-from app.contracts.job import Job, Status
+from app.contracts.job import Checkpoint, Job, Status
 from app.contracts.registry import Page
 
-commands = typer.Typer(help="Post jobs, follow them, end them.", no_args_is_help=True)
+commands = typer.Typer(help="Post jobs, follow them, steer them.", no_args_is_help=True)
+commands.command()(steering.cancel)
+commands.command()(steering.pause)
+commands.command()(steering.resume)
+commands.command()(steering.retry)
+commands.command()(steering.clone)
 console = Console(soft_wrap=True)
-
-JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id, as `distjob-...`.")]
 
 
 @commands.command()
-def create(
+def create(  # noqa: PLR0913 (options)
     spec: Annotated[Path, typer.Argument(metavar="SPEC.json", help="A job spec; - reads stdin.")],
     url: options.Url = None,
     key_file: options.KeyFile = None,
+    idempotency_key: options.IdempotencyKey = None,
     *,
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check the spec and queue nothing.")
@@ -35,18 +39,14 @@ def create(
     """Post a job, or only check its spec."""
     body = _read(spec)
     with connect(url, key_file) as service:
-        parameters = {"validate_only": "true"} if validate_only else {}
-        response = service.post(JOBS, body, **parameters)
         if validate_only:
-            print_json(response)
+            print_json(service.post(JOBS, body, validate_only="true"))
             return
-        if not watch:
-            if as_json:
-                print_json(response)
-            else:
-                console.print(Job.model_validate_json(response.content).id, highlight=False)
-            return
-        follow(service, response.json()["id"], as_json=as_json)
+        response = service.create(JOBS, body, idempotency_key)
+        if watch:
+            follow(service, response.json()["id"], as_json=as_json)
+        else:
+            steering.say_id(response, as_json=as_json)
 
 
 @commands.command("list")
@@ -76,7 +76,7 @@ def list_jobs(
 
 @commands.command()
 def get(
-    job_id: JobId,
+    job_id: options.JobId,
     url: options.Url = None,
     key_file: options.KeyFile = None,
     *,
@@ -93,7 +93,7 @@ def get(
 
 @commands.command()
 def watch(
-    job_id: JobId,
+    job_id: options.JobId,
     url: options.Url = None,
     key_file: options.KeyFile = None,
     *,
@@ -105,31 +105,8 @@ def watch(
 
 
 @commands.command()
-def cancel(
-    job_id: JobId,
-    url: options.Url = None,
-    key_file: options.KeyFile = None,
-    *,
-    kill: Annotated[
-        bool, typer.Option("--kill", help="At once, without waiting for the end of a step.")
-    ] = False,
-    as_json: options.Json = False,
-) -> None:
-    """Cancel a job."""
-    with connect(url, key_file) as service:
-        mode = b'{"mode": "kill"}' if kill else b'{"mode": "graceful"}'
-        response = service.post(f"{JOBS}/{job_id}/cancel", mode)
-    if as_json:
-        print_json(response)
-        return
-    job = Job.model_validate_json(response.content)
-    ended = job.status is Status.CANCELLED
-    console.print(f"{job.id} is {'cancelled' if ended else 'being cancelled'}", highlight=False)
-
-
-@commands.command()
 def delete(
-    job_id: JobId,
+    job_id: options.JobId,
     url: options.Url = None,
     key_file: options.KeyFile = None,
 ) -> None:
@@ -140,15 +117,42 @@ def delete(
 
 
 @commands.command()
+def checkpoints(
+    job_id: options.JobId,
+    url: options.Url = None,
+    key_file: options.KeyFile = None,
+    *,
+    as_json: options.Json = False,
+) -> None:
+    """List a job's checkpoints, newest first."""
+    with connect(url, key_file) as service:
+        response = service.get(f"{JOBS}/{job_id}/checkpoints")
+    if as_json:
+        print_json(response)
+        return
+    page = Page[Checkpoint].model_validate_json(response.content)
+    table = Table(Column("checkpoint", min_width=47), "number", "phase", "model", "step", "made")
+    for one in page.data:
+        step = "" if one.step is None else str(one.step)
+        made = f"{one.created_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        table.add_row(one.id, str(one.number), one.phase.value, one.role or "", step, made)
+    console.print(table)
+
+
+@commands.command()
 def logs(
-    job_id: JobId,
+    job_id: options.JobId,
     tail: Annotated[int | None, typer.Option(min=1, help="Only the last lines.")] = None,
+    attempt: Annotated[
+        int | None, typer.Option(min=1, help="From 1; the latest by default.")
+    ] = None,
     url: options.Url = None,
     key_file: options.KeyFile = None,
 ) -> None:
-    """Print what the trainer printed in the latest attempt."""
+    """Print what the trainer printed in one attempt."""
+    given = {"tail": tail, "attempt": attempt}
+    wanted = {name: value for name, value in given.items() if value is not None}
     with connect(url, key_file) as service:
-        wanted = {} if tail is None else {"tail": tail}
         typer.echo(service.get(f"{JOBS}/{job_id}/logs", **wanted).text, nl=False)
 
 

@@ -25,3 +25,10 @@ KeyFile = Annotated[
 Json = Annotated[
     bool, typer.Option("--json", help="Print what the service answered, for programs.")
 ]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="Its id, as `distjob-...`.")]
+IdempotencyKey = Annotated[
+    str | None,
+    typer.Option(
+        help="Given again, it makes no second job of the same request; a new one by default."
+    ),
+]
