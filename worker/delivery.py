@@ -53,15 +53,29 @@ def add_results(session: Session, job: Job, files: list[JobFile], report: Report
         session.add(_model(session, job, "teacher", spec.teacher.architecture, report.teacher))
 
 
-def _store(storage: Storage, outputs: Path, file: OutputFile, below: str) -> JobFile:
-    relative = PurePosixPath(file.path)
-    path = outputs / relative
-    if path.is_symlink() or not path.resolve().is_relative_to(outputs.resolve()):
-        raise BadDelivery(f"the manifest names {file.path!r}, which is not inside the outputs")
-    if not path.is_file() or path.stat().st_size != file.bytes:
+def store_file(storage: Storage, folder: Path, file: OutputFile) -> Path:
+    """Check a file of a folder against what is said of it, store it, and return where it lies.
+
+    Raises:
+        BadDelivery: It is missing, strange or another.
+    """
+    path = folder / PurePosixPath(file.path)
+    if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
+        raise BadDelivery(f"the manifest names {file.path!r}, which is not inside the folder")
+    try:
+        fits = path.is_file() and path.stat().st_size == file.bytes
+        stored = storage.put(path) if fits else None
+    except FileNotFoundError:
+        stored = None
+    if stored is None:
         raise BadDelivery(f"{file.path} is missing or does not have {file.bytes} bytes")
-    if storage.put(path) != file.sha256:
+    if stored != file.sha256:
         raise BadDelivery(f"{file.path} does not have the sha256 {file.sha256}")
+    return path
+
+
+def _store(storage: Storage, outputs: Path, file: OutputFile, below: str) -> JobFile:
+    path = store_file(storage, outputs, file)
     guessed = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     media_type = MEDIA_TYPES.get(path.suffix, guessed)
     return JobFile(

@@ -8,6 +8,8 @@ from app.contracts.job import JobError, Phase
 from app.contracts.message import ExitCode
 from app.contracts.report import Report
 
+TRIES_IN_LITTLE_MEMORY = 2
+
 
 class Verdict(Enum):
     """What becomes of the job."""
@@ -16,6 +18,9 @@ class Verdict(Enum):
     FAIL = "fail"
     RETRY = "retry"
     GIVE_BACK = "give back"
+    """Its worker goes, or its client has paused it: nothing is charged."""
+    SET_ASIDE = "set aside"
+    """Its machine is at fault: nothing is charged, but not for ever."""
 
 
 @dataclass
@@ -27,9 +32,13 @@ class Ending:
     error: JobError | None = None
     report: Report | None = None
     phase: Phase | None = None
-    drained: bool = False
-    """The worker is going, and has asked the trainer to stop."""
+    stopped: bool = False
+    """The trainer was asked to stop: its worker goes, or its client wants it."""
     overdue: bool = False
+    hung: bool = False
+    """It made no step for so long that it was killed."""
+    out_of_memory: bool = False
+    """The kernel has killed some process for memory meanwhile."""
 
     @property
     def verdict(self) -> Verdict:
@@ -37,27 +46,59 @@ class Ending:
             return Verdict.DELIVER
         if self.overdue or (self.exit_code == ExitCode.BAD_INPUT and self.error is not None):
             return Verdict.FAIL
-        return Verdict.GIVE_BACK if self.drained else Verdict.RETRY
+        if self.exit_code == ExitCode.DISK_FULL:
+            return Verdict.SET_ASIDE
+        return Verdict.GIVE_BACK if self.stopped and not self.hung else Verdict.RETRY
+
+    @property
+    def most_failures(self) -> int | None:
+        """Return how often a job may end so before it fails, where that is less than usual."""
+        return TRIES_IN_LITTLE_MEMORY if self._was_out_of_memory else None
+
+    @property
+    def _was_out_of_memory(self) -> bool:
+        return self.exit_code == -signal.SIGKILL and self.out_of_memory and not self.hung
 
     def explain(self) -> JobError:
         """Return the error of a job that this ending fails or has tried again."""
         if self.overdue:
-            return JobError(
-                code="deadline_exceeded",
-                message="The attempt ran longer than resources.max_runtime_seconds.",
-                phase=self.phase,
-                retryable=True,
-                hint="Give it more time, fewer epochs or a smaller model.",
-            )
-        if self.error is not None:
-            return self.error.model_copy(update={"phase": self.error.phase or self.phase})
-        return JobError(
-            code="trainer_crashed",
-            message=f"The trainer {_spoken(self.exit_code)}.",
-            phase=self.phase,
-            retryable=True,
-            hint="The job's logs hold the last words of the trainer.",
-        )
+            error = DEADLINE_EXCEEDED
+        elif self.hung:
+            error = TRAINER_HUNG
+        elif self._was_out_of_memory:
+            error = OUT_OF_MEMORY
+        else:
+            error = self.error or _crash(self.exit_code)
+        return error.model_copy(update={"phase": error.phase or self.phase})
+
+
+DEADLINE_EXCEEDED = JobError(
+    code="deadline_exceeded",
+    message="The attempt ran longer than resources.max_runtime_seconds.",
+    retryable=True,
+    hint="Give it more time, fewer epochs or a smaller model.",
+)
+TRAINER_HUNG = JobError(
+    code="trainer_hung",
+    message="The trainer made no step for very long, and was killed.",
+    retryable=True,
+    hint="The job's logs say where each of its threads was.",
+)
+OUT_OF_MEMORY = JobError(
+    code="out_of_memory",
+    message="The trainer was killed because the machine ran out of memory.",
+    retryable=True,
+    hint="Lower batch_size, choose a smaller architecture, or use a larger machine.",
+)
+
+
+def _crash(exit_code: int | None) -> JobError:
+    return JobError(
+        code="trainer_crashed",
+        message=f"The trainer {_spoken(exit_code)}.",
+        retryable=True,
+        hint="The job's logs hold the last words of the trainer.",
+    )
 
 
 def worker_failure(error: Exception) -> JobError:
@@ -88,6 +129,4 @@ def _spoken(exit_code: int | None) -> str:
     if exit_code is None or exit_code >= 0:
         return f"ended with exit code {exit_code} and no result"
     name = signal.Signals(-exit_code).name
-    if name == "SIGKILL":
-        return "was killed (SIGKILL), which is most often the machine running out of memory"
-    return f"was ended by {name}"
+    return "was killed by someone (SIGKILL)" if name == "SIGKILL" else f"was ended by {name}"

@@ -1,8 +1,10 @@
 """Turns what a trainer says and prints into rows of its job."""
 
+import os
 from datetime import datetime
 from pathlib import Path
 
+from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
 from app.contracts.job import Phase, PhaseRecord, Progress
@@ -21,11 +23,16 @@ from app.db.session import database_now
 
 PIECE_BYTES = 64 * 1024
 LIMIT_BYTES = 1024 * 1024
-"""Of the log that the database keeps of one attempt."""
+"""Of the log that the database keeps of one attempt: its first piece, and the newest ones."""
+FILE_BYTES = 16 * LIMIT_BYTES
+"""Of the file itself: it is emptied when all of it was read."""
 
 
 class Output:
-    """Follows the file that a trainer prints to, in pieces that end with a line."""
+    """Follows the file that a trainer prints to, in pieces that end with a line.
+
+    The trainer appends to it, so it may be cut from the outside.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,9 +40,14 @@ class Output:
         self._number = 0
 
     def next_piece(self) -> bytes:
-        """Return what has come since the last piece taken, at most a limited amount."""
-        if not self._path.exists() or self._offset >= LIMIT_BYTES:
+        """Return what has come since the last piece taken, at most a limited amount.
+
+        Of a trainer that prints faster than this is called, the newest.
+        """
+        if not self._path.exists():
             return b""
+        size = self._path.stat().st_size
+        self._offset = max(self._offset, size - LIMIT_BYTES)
         with self._path.open("rb") as file:
             file.seek(self._offset)
             piece = file.read(PIECE_BYTES)
@@ -43,11 +55,20 @@ class Output:
 
     def write(self, session: Session, job: Job, piece: bytes) -> None:
         """Add a piece to a held job; ``taken`` follows once that is committed."""
+        number = self._number + 1
+        session.execute(
+            delete(JobLog).where(
+                JobLog.job_id == job.id,
+                JobLog.fence == job.fence,
+                JobLog.number > 1,
+                JobLog.number <= number - LIMIT_BYTES // PIECE_BYTES,
+            )
+        )
         session.add(
             JobLog(
                 job_id=job.id,
                 fence=job.fence,
-                number=self._number + 1,
+                number=number,
                 text=piece.decode(errors="replace").replace("\0", "\N{REPLACEMENT CHARACTER}"),
                 created_at=database_now(session),
             )
@@ -56,6 +77,9 @@ class Output:
     def taken(self, piece: bytes) -> None:
         self._offset += len(piece)
         self._number += 1
+        if self._offset >= FILE_BYTES and self._offset == self._path.stat().st_size:
+            os.truncate(self._path, 0)
+            self._offset = 0
 
 
 def write_messages(session: Session, job: Job, messages: list[AnyMessage]) -> None:

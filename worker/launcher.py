@@ -1,7 +1,8 @@
-"""How a trainer's process starts, speaks and ends.
+"""How a trainer's process starts, speaks, listens and ends.
 
-It runs in a session of its own, with a pipe for its messages, a file for all else it prints, and
-an environment without the service's secrets.
+It runs in a session of its own, in a sandbox where there is one, with a pipe for its messages and
+one for the wish to stop, a file for all else it prints, and an environment without the service's
+secrets.
 """
 
 import contextlib
@@ -18,7 +19,8 @@ from typing import Self
 from pydantic import ValidationError
 from structlog import get_logger
 
-from app.contracts.message import MESSAGE, AnyMessage
+from app.contracts.message import MESSAGE, AnyMessage, StopReason
+from worker.sandbox import descendants, prefix
 
 log = get_logger(__name__)
 
@@ -30,29 +32,49 @@ PASSED_ON = (
 """The only variables a trainer sees: it has no use for keys or addresses."""
 LONGEST_MESSAGE_BYTES = 4 * 1024 * 1024
 READ_BYTES = 64 * 1024
+OF_A_SIGNAL = 128
+"""What a sandbox adds to the number of a signal that has ended its program."""
+DUMP_SECONDS = 1.0
 
 
 class Trainer:
-    """A running `python -m worker.distillation`."""
+    """A running `python -m worker.distillation`, or another module with its manners."""
 
-    def __init__(self, process: subprocess.Popen[bytes], messages: int) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        messages: int,
+        control: int,
+        *,
+        in_sandbox: bool = False,
+    ) -> None:
+        """``messages`` is the pipe to read from, ``control`` the one to write to."""
         self._process = process
         self._messages = messages
+        self._control = control
+        self._in_sandbox = in_sandbox
         self._buffer = b""
-        self._asked_at: float | None = None
+        self._asked: StopReason | None = None
+        self._asked_at = 0.0
 
     @classmethod
-    def start(cls, folder: Path, *, use_gpu: bool) -> Self:
+    def start(cls, module: str, folder: Path, *, use_gpu: bool) -> Self:
         """Start a trainer on the workspace ``folder``, which holds `spec.json` and `inputs`."""
         read_end, write_end = os.pipe()
-        os.set_blocking(read_end, False)
+        heard_end, control_end = os.pipe()
+        for descriptor in (read_end, control_end):
+            os.set_blocking(descriptor, False)
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         if not use_gpu:
             environment["CUDA_VISIBLE_DEVICES"] = ""
-        command = [sys.executable, "-P", "-u", "-m", "worker.distillation"]
+        sandbox = prefix()
+        command = [*sandbox, sys.executable, "-P", "-u", "-m", module]
         command += [str(folder / "spec.json"), str(folder)]
-        command += ["--messages-fd", str(write_end), "--parent-pid", str(os.getpid())]
-        with (folder / "trainer.log").open("wb") as output:
+        command += ["--messages-fd", str(write_end), "--control-fd", str(heard_end)]
+        if not sandbox:
+            # In a sandbox its parent is another, and the sandbox itself ends with this process.
+            command += ["--parent-pid", str(os.getpid())]
+        with (folder / "trainer.log").open("ab") as output:
             process = subprocess.Popen(  # noqa: S603 (the command is ours)
                 command,
                 cwd=folder,
@@ -60,11 +82,12 @@ class Trainer:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                pass_fds=[write_end],
+                pass_fds=[write_end, heard_end],
                 start_new_session=True,
             )
         os.close(write_end)
-        return cls(process, read_end)
+        os.close(heard_end)
+        return cls(process, read_end, control_end, in_sandbox=bool(sandbox))
 
     @property
     def pid(self) -> int:
@@ -91,19 +114,31 @@ class Trainer:
 
     def exit_code(self) -> int | None:
         """Return the exit code, negative for a signal; None while it runs."""
-        return self._process.poll()
+        code = self._process.poll()
+        if self._in_sandbox and code is not None and code > OF_A_SIGNAL:
+            return OF_A_SIGNAL - code
+        return code
 
-    def stop(self, patience_seconds: float) -> None:
+    def stop(self, reason: StopReason, patience_seconds: float) -> None:
         """Ask the trainer to stop at its next step; kill it when it has not after a while.
 
         Call it again and again until the trainer has ended.
         """
-        if self._asked_at is None:
+        if self._asked is None:
             self._asked_at = time.monotonic()
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGTERM)
-        elif time.monotonic() - self._asked_at > patience_seconds:
+        if self._asked is not reason:
+            self._asked = reason
+            with contextlib.suppress(BrokenPipeError, BlockingIOError):
+                os.write(self._control, f"{reason}\n".encode())
+        if time.monotonic() - self._asked_at > patience_seconds:
             self.kill()
+
+    def dump_stacks(self) -> None:
+        """Have the trainer print where each of its threads is, even one that hangs."""
+        for pid in descendants(self.pid) if self._in_sandbox else [self.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGUSR1)
+        time.sleep(DUMP_SECONDS)
 
     def kill(self) -> None:
         """Kill the trainer and all it has started."""
@@ -115,6 +150,7 @@ class Trainer:
         self.kill()
         self._process.wait()
         os.close(self._messages)
+        os.close(self._control)
 
     def _read(self) -> bytes:
         try:

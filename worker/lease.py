@@ -37,6 +37,7 @@ class Wish(Enum):
     """What the supervisor should do with its trainer."""
 
     GO_ON = "go on"
+    PAUSE = "pause"
     STOP = "stop"
     KILL = "kill"
     ABANDON = "abandon"
@@ -172,3 +173,5 @@ class Lease:
     def _obey(self, job: Job) -> None:
         if job.desired_status == DesiredStatus.CANCELLED:
             self.wish = Wish.KILL if job.kill_requested else Wish.STOP
+        elif job.desired_status == DesiredStatus.PAUSED:
+            self.wish = Wish.PAUSE

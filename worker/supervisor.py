@@ -6,25 +6,36 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sqlalchemy.exc import InterfaceError, OperationalError
+from obstore.exceptions import BaseError
+from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
 from app.config import Settings
 from app.contracts.job import DesiredStatus, JobError, JobSpec
-from app.contracts.message import Failed, Finished, PhaseStarted
+from app.contracts.message import (
+    CheckpointWritten,
+    Failed,
+    Finished,
+    PhaseStarted,
+    StopReason,
+)
 from app.contracts.report import Report
 from app.db import verbs
 from app.db.lifecycle import Actor
 from app.db.models import Job, JobFile
 from app.db.session import Database
 from app.storage import Storage
+from worker.checkpoints import Keeper, restore
 from worker.delivery import BadDelivery, add_files, add_results, store_outputs
 from worker.ending import Ending, Verdict, input_missing, worker_failure
 from worker.inputs import fetch_inputs
 from worker.knowledge import Collected, Reused, add_knowledge, store_knowledge
 from worker.launcher import Trainer
 from worker.lease import LONGEST_OUTAGE_SECONDS, Claim, Lease, Wish
+from worker.leftovers import Sweeper
+from worker.memory import num_killed
+from worker.pulse import Pulse
 from worker.registry import InputMissing
 
 log = get_logger(__name__)
@@ -51,9 +62,11 @@ class Supervisor:
         self._worker_id = worker_id
         self._gpus = gpus
         self._draining = draining
+        self._sweeper = Sweeper(self._database, settings.work_folder)
 
     def run_all(self) -> None:
         """Run jobs until none waits, or until the worker is to go."""
+        self._sweeper.sweep()
         while not self._draining() and self.run_next():
             pass
 
@@ -74,7 +87,7 @@ class Supervisor:
         except Exception as error:  # noqa: BLE001 (the one place that answers for what nobody foresaw)
             bound.exception("attempt_broke")
             with contextlib.suppress(verbs.FenceLost):
-                self._commit(job, self._retry(worker_failure(error)))
+                self._commit(job, self._after(error))
         finally:
             _remove(folder)
         bound.info("attempt_ends")
@@ -98,33 +111,52 @@ class Supervisor:
             except InputMissing as missing:
                 last_write = self._fail(input_missing(missing), [])
             else:
-                last_write = self._last_write(self._train(spec, folder, lease), spec, folder)
+                restore(self._database, self._storage, job, folder)
+                with Keeper(self._database, self._storage, claim, folder) as keeper:
+                    ending = self._train(spec, folder, lease, keeper)
+                last_write = self._last_write(ending, spec, folder)
         if lease.wish is Wish.ABANDON:
             raise verbs.FenceLost("the lease could not be kept")
         self._commit(job, last_write)
 
-    def _train(self, spec: JobSpec, folder: Path, lease: Lease) -> Ending:
+    def _train(self, spec: JobSpec, folder: Path, lease: Lease, keeper: Keeper) -> Ending:
         """Run the trainer to its end, passing on what it says and what the client wants."""
-        ending = Ending()
+        ending, killed_before = Ending(), num_killed()
         deadline = time.monotonic() + spec.resources.max_runtime_seconds
-        trainer = Trainer.start(folder, use_gpu=self._gpus > 0 and spec.resources.gpus != 0)
+        pulse = Pulse(self._settings.hang_seconds, time.monotonic())
+        use_gpu = self._gpus > 0 and spec.resources.gpus != 0
+        trainer = Trainer.start(self._settings.trainer, folder, use_gpu=use_gpu)
         try:
             while ending.exit_code is None:
                 # Asked before the messages are read, so that the last of them are not missed.
                 ending.exit_code = trainer.exit_code()
-                _relay(trainer, ending, lease)
+                if _relay(trainer, ending, lease, keeper):
+                    pulse.beat(time.monotonic())
                 ending.overdue |= time.monotonic() > deadline
-                ending.drained |= self._draining()
+                if pulse.hangs(time.monotonic()) and not ending.hung:
+                    ending.hung = True
+                    trainer.dump_stacks()
                 self._obey(trainer, lease.wish, ending)
         finally:
             trainer.end()
+        ending.out_of_memory = num_killed() > killed_before
         return ending
 
     def _obey(self, trainer: Trainer, wish: Wish, ending: Ending) -> None:
-        if wish in {Wish.KILL, Wish.ABANDON}:
+        if wish in {Wish.KILL, Wish.ABANDON} or ending.hung:
             trainer.kill()
-        elif wish is Wish.STOP or ending.overdue or ending.drained:
-            trainer.stop(self._settings.terminate_seconds)
+            return
+        reason = self._reason_to_stop(wish, ending)
+        if reason is not None:
+            ending.stopped = True
+            trainer.stop(reason, self._settings.terminate_seconds)
+
+    def _reason_to_stop(self, wish: Wish, ending: Ending) -> StopReason | None:
+        if wish is Wish.STOP or ending.overdue:
+            return StopReason.CANCEL
+        if wish is Wish.PAUSE:
+            return StopReason.PAUSE
+        return StopReason.DRAIN if self._draining() else None
 
     def _last_write(self, ending: Ending, spec: JobSpec, folder: Path) -> LastWrite:
         """Return what ends the attempt in the database; files are stored before."""
@@ -136,10 +168,15 @@ class Supervisor:
                 return self._succeed(spec, files, knowledge, ending.report)
             case Verdict.FAIL:
                 return self._fail(ending.explain(), self._last_good(folder))
-            case Verdict.GIVE_BACK:
-                return verbs.give_back
-            case Verdict.RETRY:
-                return self._retry(ending.explain())
+            case _:
+                return self._another_try(ending)
+
+    def _another_try(self, ending: Ending) -> LastWrite:
+        if ending.verdict is Verdict.GIVE_BACK:
+            return verbs.give_back
+        if ending.verdict is Verdict.SET_ASIDE:
+            return self._set_aside(ending.explain())
+        return self._retry(ending.explain(), ending.most_failures)
 
     def _last_good(self, folder: Path) -> list[JobFile]:
         """Store the model as it was before its training went astray, where it left one."""
@@ -173,9 +210,19 @@ class Supervisor:
 
         return write
 
-    def _retry(self, error: JobError) -> LastWrite:
-        backoff_seconds = self._settings.backoff_seconds
-        return lambda session, job: verbs.retry(session, job, error, backoff_seconds)
+    def _retry(self, error: JobError, most_failures: int | None = None) -> LastWrite:
+        wait = self._settings.backoff_seconds
+        return lambda session, job: verbs.retry(session, job, error, wait, most_failures)
+
+    def _after(self, error: Exception) -> LastWrite:
+        """Return what ends an attempt that broke around its trainer."""
+        away = isinstance(error, (SQLAlchemyError, BaseError, OSError))
+        failure = worker_failure(error)
+        return self._set_aside(failure) if away else self._retry(failure)
+
+    def _set_aside(self, error: JobError) -> LastWrite:
+        wait = self._settings.backoff_seconds
+        return lambda session, job: verbs.set_aside(session, job, error, wait)
 
     def _commit(self, job: Job, last_write: LastWrite) -> None:
         """Write the attempt's end under its fence, waiting for a database that is away."""
@@ -197,8 +244,11 @@ class Supervisor:
                 return
 
 
-def _relay(trainer: Trainer, ending: Ending, lease: Lease) -> None:
+def _relay(trainer: Trainer, ending: Ending, lease: Lease, keeper: Keeper) -> bool:
+    """Pass on what the trainer says; return whether it has said anything."""
+    heard = False
     for message in trainer.messages(LOOK_SECONDS):
+        heard = True
         match message:
             case Failed():
                 ending.error = message.error
@@ -207,8 +257,11 @@ def _relay(trainer: Trainer, ending: Ending, lease: Lease) -> None:
             case PhaseStarted():
                 ending.phase = message.phase
                 lease.add(message)
+            case CheckpointWritten():
+                keeper.offer(message)
             case _:
                 lease.add(message)
+    return heard
 
 
 def _remove(folder: Path) -> None:

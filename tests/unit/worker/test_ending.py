@@ -23,6 +23,7 @@ REPORT = Report(
     num_examples={},
     output_names=[],
 )
+DISK_FULL = JobError(code="disk_full", message="The disk is full.", retryable=True)
 BAD_INPUT = JobError(code="bad_data", message="Line 3.", retryable=False)
 
 
@@ -30,13 +31,16 @@ BAD_INPUT = JobError(code="bad_data", message="Line 3.", retryable=False)
     ("ending", "verdict"),
     [
         (Ending(ExitCode.SUCCEEDED, report=REPORT), Verdict.DELIVER),
-        (Ending(ExitCode.SUCCEEDED, report=REPORT, drained=True), Verdict.DELIVER),
+        (Ending(ExitCode.SUCCEEDED, report=REPORT, stopped=True), Verdict.DELIVER),
         (Ending(ExitCode.SUCCEEDED), Verdict.RETRY),
         (Ending(ExitCode.BAD_INPUT, error=BAD_INPUT), Verdict.FAIL),
         (Ending(ExitCode.BAD_INPUT), Verdict.RETRY),
         (Ending(ExitCode.CANCELLED, overdue=True), Verdict.FAIL),
-        (Ending(ExitCode.CANCELLED, drained=True), Verdict.GIVE_BACK),
-        (Ending(-signal.SIGKILL, drained=True), Verdict.GIVE_BACK),
+        (Ending(ExitCode.DRAINED, stopped=True), Verdict.GIVE_BACK),
+        (Ending(ExitCode.PAUSED, stopped=True), Verdict.GIVE_BACK),
+        (Ending(-signal.SIGKILL, stopped=True), Verdict.GIVE_BACK),
+        (Ending(-signal.SIGKILL, stopped=True, hung=True), Verdict.RETRY),
+        (Ending(ExitCode.DISK_FULL, error=DISK_FULL), Verdict.SET_ASIDE),
         (Ending(-signal.SIGSEGV), Verdict.RETRY),
         (Ending(1), Verdict.RETRY),
     ],
@@ -54,7 +58,10 @@ def test_bad_input_is_told_as_the_trainer_told_it_with_the_phase() -> None:
 @pytest.mark.parametrize(
     ("ending", "code", "words"),
     [
-        (Ending(-signal.SIGKILL), "trainer_crashed", "out of memory"),
+        (Ending(-signal.SIGKILL), "trainer_crashed", "killed by someone"),
+        (Ending(-signal.SIGKILL, out_of_memory=True), "out_of_memory", "ran out of memory"),
+        (Ending(-signal.SIGKILL, hung=True, out_of_memory=True), "trainer_hung", "no step"),
+        (Ending(ExitCode.DISK_FULL, error=DISK_FULL), "disk_full", "full"),
         (Ending(-signal.SIGSEGV), "trainer_crashed", "SIGSEGV"),
         (Ending(3), "trainer_crashed", "exit code 3"),
         (Ending(ExitCode.CANCELLED, overdue=True), "deadline_exceeded", "max_runtime_seconds"),
@@ -69,3 +76,9 @@ def test_a_crash_says_how_it_happened_and_may_be_tried_again(
     assert error.retryable
     assert words in error.message
     assert error.hint
+
+
+def test_a_job_that_needs_too_much_memory_is_tried_only_once_more() -> None:
+    assert Ending(-signal.SIGKILL, out_of_memory=True).most_failures == 2
+    assert Ending(-signal.SIGKILL).most_failures is None
+    assert Ending(1, out_of_memory=True).most_failures is None

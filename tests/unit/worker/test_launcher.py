@@ -13,7 +13,7 @@ def test_messages_are_whole_lines_and_nonsense_between_them_is_passed_over() -> 
     read_end, write_end = os.pipe()
     os.set_blocking(read_end, False)
     process = subprocess.Popen([sys.executable, "-c", ""], start_new_session=True)
-    trainer = Trainer(process, read_end)
+    trainer = Trainer(process, read_end, os.open(os.devnull, os.O_WRONLY))
 
     started = PhaseStarted(phase=Phase.PREPARING)
     line = started.model_dump_json().encode() + b"\n"
