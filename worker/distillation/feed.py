@@ -20,6 +20,14 @@ def num_batches(num_examples: int, batch_size: int) -> int:
     return -(-num_examples // batch_size)
 
 
+def even_batches(ids: npt.NDArray[np.int64], batch_size: int) -> list[npt.NDArray[np.int64]]:
+    """Divide ids into batches as even as can be and at most ``batch_size``.
+
+    898 examples by 128 are 8 batches of 112 or 113, so that no step hangs on a handful of examples.
+    """
+    return np.array_split(ids, num_batches(len(ids), batch_size)) if len(ids) else []
+
+
 class Feed:
     """Reads a dataset's inputs: from the device where they fit, else from the mapped file."""
 
@@ -37,11 +45,10 @@ class Feed:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield ids (B) and raw float32 inputs (B, ...) on the device, in the order of ``ids``.
 
-        Batches are as even as can be and at most ``batch_size``: 898 examples by 128 are 8 batches
-        of 112 or 113, so that no step hangs on a handful of examples. ``skip`` leaves out the first
-        few, which are the same batches as ever.
+        The batches are those of ``even_batches``. ``skip`` leaves out the first few, which are the
+        same batches as ever.
         """
-        parts = np.array_split(ids, num_batches(len(ids), batch_size)) if len(ids) else []
+        parts = even_batches(ids, batch_size)
         all_ids = torch.tensor(ids, device=self.device)
         end = sum(len(part) for part in parts[:skip])
         for part in parts[skip:]:

@@ -36,6 +36,13 @@ from worker.distillation.dataset import Dataset, Part
 from worker.distillation.determinism import reproducible
 from worker.distillation.errors import BadInput
 from worker.distillation.feed import Feed, num_batches
+from worker.distillation.held_out import (
+    ANSWERS_FILE,
+    by_part,
+    examples_at_once,
+    held_out_ids,
+    keep_answers,
+)
 from worker.distillation.knowledge_layout import Layout
 from worker.distillation.knowledge_store import (
     MANIFEST_FILE,
@@ -51,9 +58,7 @@ from worker.distillation.views import augment, epoch_order
 from worker.distillation.workspace import Workspace
 
 DURABLE_EVERY_SECONDS = 10.0
-HELD_OUT_BATCH_SIZE = 512
-
-HELD_OUT: tuple[Part, ...] = ("validation", "test")
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -160,10 +165,12 @@ def collect(
     if newest is not None:
         go_on_from(newest, folder)
     writer = KnowledgeWriter(folder, collection.manifest)
+    (folder / ANSWERS_FILE).unlink(missing_ok=True)  # it may be of another record
     batches = _batches(collection)
     size = collection.training.batch_size
     pace = Pace(Phase.COLLECTING_KNOWLEDGE, _num_batches(collection), size)
     pace.first = writer.done
+    manifest, held_out = collection.manifest, list[Tensor]()
     durable_at = time.monotonic()
     with reproducible(collection.device, deterministic=collection.training.deterministic):
         for done, (rows_B, load) in enumerate(batches):
@@ -173,10 +180,18 @@ def collect(
                 writer.checkpoint(done)
                 checkpoints.write(Mark(Phase.COLLECTING_KNOWLEDGE, role, done), writer.copy_to)
             reporter.progress(partial(pace.at, done))
-            writer.write(rows_B, teaching.signals(*load()))
+            signals = teaching.signals(*load())
+            writer.write(rows_B, signals)
+            if rows_B[0] >= manifest.views * manifest.num_train:
+                held_out.append(signals.logits_BC.cpu())
             if time.monotonic() - durable_at > DURABLE_EVERY_SECONDS:
                 writer.checkpoint(done + 1)
                 durable_at = time.monotonic()
+    # A run that goes on among them has not seen them all; and in low precision they are others.
+    if collection.training.precision == "float32" and (
+        0 < manifest.num_held_out == sum(map(len, held_out))
+    ):
+        keep_answers(held_out, folder)
     return writer.finish()
 
 
@@ -200,11 +215,6 @@ def is_reused(folder: Path) -> bool:
     return (folder / REUSED_FILE).is_file()
 
 
-def held_out_ids(dataset: Dataset) -> npt.NDArray[np.int64]:
-    """Return the ids of the validation and test parts, ascending."""
-    return np.sort(np.concatenate([dataset.ids[part] for part in HELD_OUT]))
-
-
 def recorded_teacher_answers(workspace: Workspace) -> dict[Part, Tensor] | None:
     """Return the teacher's recorded answers (N, C) on each held-out part; none where not kept.
 
@@ -217,14 +227,8 @@ def recorded_teacher_answers(workspace: Workspace) -> dict[Part, Tensor] | None:
     if manifest.num_held_out == 0:
         return None
     dataset = Dataset.load(workspace.stage("prepared"))
-    first = manifest.views * manifest.num_train
-    everything = held_out_ids(dataset)
-    return {
-        part: stored.signals(
-            first + np.searchsorted(everything, dataset.ids[part]), torch.device("cpu")
-        ).logits_BC
-        for part in HELD_OUT
-    }
+    rows_N = manifest.views * manifest.num_train + np.arange(manifest.num_held_out)
+    return by_part(stored.signals(rows_N, torch.device("cpu")).logits_BC, dataset)
 
 
 Load = partial[tuple[Tensor, Tensor, int]]
@@ -237,7 +241,8 @@ def _num_batches(collection: Collection) -> int:
     a_view = num_batches(manifest.num_train, training.batch_size) * num_batches(
         training.batch_size, at_once
     )
-    return manifest.views * a_view + num_batches(manifest.num_held_out, HELD_OUT_BATCH_SIZE)
+    held_out_at_once = examples_at_once(collection.device)
+    return manifest.views * a_view + num_batches(manifest.num_held_out, held_out_at_once)
 
 
 def _batches(collection: Collection) -> Iterator[tuple[npt.NDArray[np.int64], Load]]:
@@ -252,7 +257,7 @@ def _batches(collection: Collection) -> Iterator[tuple[npt.NDArray[np.int64], Lo
                 rows_B = view * manifest.num_train + places[ids.cpu().numpy()]
                 yield rows_B, partial(_seen, training, ids, given, view)
     first, start = manifest.views * manifest.num_train, 0
-    for ids_B, inputs in feed.batches(held_out_ids(dataset), HELD_OUT_BATCH_SIZE):
+    for ids_B, inputs in feed.batches(held_out_ids(dataset), examples_at_once(feed.device)):
         rows_B = np.arange(first + start, first + start + len(ids_B))
         start += len(ids_B)
         yield rows_B, partial(_unchanged, ids_B, inputs)
@@ -281,8 +286,8 @@ def write_signals(
     if collection.manifest.num_held_out:
         wanted.append(held_out_ids(dataset))
     ids = np.concatenate(wanted)
-    for start in range(0, len(ids), HELD_OUT_BATCH_SIZE):
-        part = ids[start : start + HELD_OUT_BATCH_SIZE]
+    for start in range(0, len(ids), ROWS_AT_ONCE):
+        part = ids[start : start + ROWS_AT_ONCE]
         places = torch.from_numpy(np.searchsorted(ids_N, part))
         writer.write(np.arange(start, start + len(part)), Signals(logits_NC[places]))
     return writer.finish()

@@ -1,7 +1,7 @@
 """Measure teacher, baseline and student side by side, on validation and on the untouched test part.
 
-Where knowledge was taken over, or stands in for the teacher, the teacher's recorded answers are
-measured and the teacher is not run over the data.
+The teacher is not run over the data where it has been, when its knowledge was collected. Where that
+was taken over, or stands in for the teacher, the recorded answers are measured.
 
 Shapes: B = batch, N = examples, C = outputs.
 """
@@ -26,18 +26,27 @@ from worker.distillation.details import details
 from worker.distillation.determinism import reproducible
 from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
+from worker.distillation.feed import even_batches, num_batches
+from worker.distillation.held_out import (
+    HELD_OUT,
+    by_part,
+    examples_at_once,
+    held_out_ids,
+    kept_answers,
+)
 from worker.distillation.history import History
-from worker.distillation.knowledge import HELD_OUT, is_reused, recorded_teacher_answers
+from worker.distillation.knowledge import is_reused, recorded_teacher_answers
 from worker.distillation.metrics import scores
 from worker.distillation.predictor import Restore
 from worker.distillation.reporting import Pace, Reporter
-from worker.distillation.teachers import load_teacher, member_folders, teacher_folder
+from worker.distillation.schemes import links
+from worker.distillation.teachers import Teacher, load_teacher, member_folders, teacher_folder
+from worker.distillation.teaching import LiveTeaching
 from worker.distillation.workspace import Workspace
 
-EXAMPLES_AT_ONCE = 512
 LATENCY_WARM_UPS = 5
-LATENCY_RUNS = 101
-LATENCY_SECONDS = 2.0  # a large model is timed less often
+LATENCY_RUNS = 51
+LATENCY_SECONDS = 0.25  # a large model is timed less often
 
 Answers = dict[Part, Tensor]
 
@@ -48,7 +57,7 @@ class Subject:
 
     role: str
     folder: Path | None
-    model: nn.Module | None
+    model: Teacher | None
     recorded: Answers | None = None
 
 
@@ -60,8 +69,9 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     data = Dataset.load(workspace.stage("prepared"))
     device = choose_device(spec.resources)
     subjects = _subjects(spec, workspace, data, device)
-    num_batches = sum(len(list(data.batches(part, EXAMPLES_AT_ONCE))) for part in HELD_OUT)
-    pace = Pace(Phase.EVALUATING, len(subjects) * num_batches, EXAMPLES_AT_ONCE)
+    at_once = examples_at_once(device)
+    num_runs = sum(subject.recorded is None for subject in subjects)
+    pace = Pace(Phase.EVALUATING, num_runs * num_batches(len(held_out_ids(data)), at_once), at_once)
     steps = _Steps(reporter, pace)
     with reproducible(device, deterministic=spec.training.deterministic):
         measured = [_measured(subject, data, device, steps) for subject in subjects]
@@ -78,7 +88,7 @@ def _subjects(
 ) -> list[Subject]:
     subjects = []
     teacher = load_teacher(spec, workspace, device)
-    recorded = _recorded(workspace, data)
+    recorded = _recorded(spec, workspace, data)
     if teacher is not None or recorded is not None:
         subjects.append(Subject("teacher", teacher_folder(spec, workspace), teacher, recorded))
     chain = workspace.stage("assistants")
@@ -89,12 +99,14 @@ def _subjects(
     return subjects + [Subject(role, folder, load_model(folder, device)) for role, folder in roles]
 
 
-def _recorded(workspace: Workspace, data: Dataset) -> Answers | None:
-    """Return the teacher's answers in the report's units, where they are to be used."""
-    has_teacher = workspace.is_finished("teacher")
-    if has_teacher and not is_reused(workspace.stage("knowledge")):
-        return None
-    recorded = recorded_teacher_answers(workspace)
+def _recorded(spec: JobSpec, workspace: Workspace, data: Dataset) -> Answers | None:
+    """Return the teacher's answers in the report's units, where it need not be run for them."""
+    if workspace.is_finished("teacher") and not is_reused(workspace.stage("knowledge")):
+        # What was collected from the last of a chain is not the teacher's.
+        kept_NC = None if links(spec) else kept_answers(workspace.stage("knowledge"))
+        recorded = None if kept_NC is None else by_part(kept_NC, data)
+    else:
+        recorded = recorded_teacher_answers(workspace)
     description = data.description
     if recorded is None or description.output_mean is None or description.output_std is None:
         return recorded
@@ -137,7 +149,7 @@ def _measured(subject: Subject, data: Dataset, device: torch.device, steps: _Ste
 
 def _answers(subject: Subject, data: Dataset, device: torch.device, steps: _Steps) -> Answers:
     assert subject.model is not None  # noqa: S101 (without a model there are recorded answers)
-    found = {part: _on_part(subject.model, data, part, device, steps) for part in HELD_OUT}
+    found = by_part(_on_held_out(subject.model, data, device, steps), data)
     for part, answers_NC in found.items():
         if not answers_NC.isfinite().all():
             raise BadInput(
@@ -148,17 +160,20 @@ def _answers(subject: Subject, data: Dataset, device: torch.device, steps: _Step
     return found
 
 
-@torch.inference_mode()
-def _on_part(
-    model: nn.Module, data: Dataset, part: Part, device: torch.device, steps: _Steps
-) -> Tensor:
-    """Return the model's answers on a whole part, on the CPU, in the order of the ids."""
+def _on_held_out(model: Teacher, data: Dataset, device: torch.device, steps: _Steps) -> Tensor:
+    """Return the model's answers (N, C) on the held-out examples, on the CPU, by ascending id.
+
+    Run as a teacher is when its knowledge is collected, batch for batch: the answers are the same
+    to the last bit, whoever runs it.
+    """
+    live = LiveTeaching(model, "float32")
     batches = [torch.empty(0, data.num_outputs)]
-    for ids in data.batches(part, EXAMPLES_AT_ONCE):
-        inputs = torch.from_numpy(data.inputs[ids]).to(device).float()
-        batches.append(model(inputs).float().cpu())
+    for ids_B in even_batches(held_out_ids(data), examples_at_once(device)):
+        inputs = torch.from_numpy(data.inputs[ids_B]).to(device).float()
+        batches.append(live.signals(inputs, torch.from_numpy(ids_B), 0).logits_BC.cpu())
         steps.one_more()
-    return torch.cat(batches)
+    answers_NC: Tensor = model.restore.cpu()(torch.cat(batches))
+    return answers_NC
 
 
 def _about(subject: Subject, data: Dataset) -> tuple[dict[str, Any], History | None]:
@@ -166,7 +181,9 @@ def _about(subject: Subject, data: Dataset) -> tuple[dict[str, Any], History | N
     if subject.model is None or subject.folder is None:
         return {}, None
     folders = member_folders(subject.folder)
-    model = subject.model.cpu()
+    model: nn.Module = subject.model.cpu()
+    # The layout that people run a model in.
+    model.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     example = torch.from_numpy(np.array(data.inputs[data.ids["test"][:1]])).float()
     histories = [History.load(folder) for folder in folders]
     alone = histories[0] if len(histories) == 1 else None
@@ -191,7 +208,7 @@ def _flops(model: nn.Module, example: Tensor) -> int:
 
 @torch.inference_mode()
 def _latency_seconds(model: nn.Module, example: Tensor) -> float:
-    """Return the median time of one example's forward pass."""
+    """Return the median time of one example's forward pass, of up to 51 in a quarter second."""
     for _ in range(LATENCY_WARM_UPS):
         model(example)
     seconds: list[float] = []

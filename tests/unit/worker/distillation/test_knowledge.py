@@ -29,12 +29,12 @@ from worker.distillation.build import load_model, save_model
 from worker.distillation.checkpoint import Checkpoints
 from worker.distillation.dataset import Dataset
 from worker.distillation.errors import BadInput, Stopped
+from worker.distillation.held_out import by_part, held_out_ids, kept_answers
 from worker.distillation.knowledge import (
     Collection,
     TeacherIdentity,
     collect,
     differences,
-    held_out_ids,
     is_reused,
     planned,
     take_over,
@@ -234,6 +234,27 @@ def test_a_collection_goes_on_from_a_checkpoint_on_another_machine(tmp_path: Pat
     assert first.step == 4
     for path in (tmp_path / "whole").iterdir():
         assert (there / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "training", [VIEWED, VIEWED.model_copy(update={"precision": "bfloat16"})], ids=["full", "low"]
+)
+def test_answers_held_out_are_kept_where_they_are_exact(tmp_path: Path, training: Training) -> None:
+    data, live = toy_images(), LiveTeaching(toy_model(seed=9), training.precision)
+    (tmp_path / "held_out.safetensors").write_bytes(b"of another record")
+
+    collected(tmp_path, live, data, training, KnowledgeSettings())
+    kept = kept_answers(tmp_path)
+
+    if training.precision == "bfloat16":
+        assert kept is None
+        return
+    ids = held_out_ids(data)
+    expected = live.signals(torch.tensor(data.inputs[ids]).float(), torch.tensor(ids), 0).logits_BC
+    assert kept is not None
+    assert torch.equal(kept, expected)
+    for part, answers in by_part(kept, data).items():
+        assert torch.equal(answers, expected[np.isin(ids, data.ids[part])])
 
 
 def test_what_differs_is_named() -> None:

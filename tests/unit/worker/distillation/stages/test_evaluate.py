@@ -1,6 +1,7 @@
 """Models of known answers, measured side by side."""
 
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tests.unit.worker.distillation.specs import MLP, Heard, spec_of, workspace_
 from tests.unit.worker.distillation.trained import KEPT_EPOCH, leave_model, leave_models
 from worker.distillation.dataset import Dataset
 from worker.distillation.errors import BadInput, Stopped
+from worker.distillation.held_out import ANSWERS_FILE
 from worker.distillation.stages import collect_knowledge, evaluate, prepare
 from worker.distillation.teachers import ENSEMBLE_FILE, EnsembleConfig
 from worker.distillation.workspace import Workspace
@@ -152,7 +154,7 @@ def test_models_are_described(tmp_path: Path) -> None:
 def test_all_examples_of_each_part_are_measured_in_any_number_of_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.distillation.stages.evaluate.EXAMPLES_AT_ONCE", 7)
+    monkeypatch.setattr("worker.distillation.stages.evaluate.examples_at_once", lambda _: 7)
 
     report, _ = evaluated(tmp_path, {"teacher": 0, "baseline": 2, "student": 1})
 
@@ -268,6 +270,58 @@ def test_a_teacher_of_whom_only_answers_are_known_is_scored_by_them(tmp_path: Pa
     assert report.fidelity is not None
     assert report.fidelity.agreement == 0
     assert report.details["teacher"].curve == []
+
+
+@pytest.mark.parametrize("targets", ["classes", "numbers"])
+def test_what_a_teacher_answered_while_it_was_collected_is_what_it_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, targets: str
+) -> None:
+    monkeypatch.setattr("worker.distillation.stages.evaluate._latency_seconds", lambda *_: 1.0)
+    of_numbers = {"task": "regression", "targets": ["label"]}
+    spec = table_spec(dataset=table_dataset(**(of_numbers if targets == "numbers" else {})))
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, dict.fromkeys(ROLES))
+    collect_knowledge.run(spec, workspace, Heard().reporter)
+
+    kept = workspace.stage("knowledge") / ANSWERS_FILE
+
+    by_what_it_answered, _ = evaluated_in(workspace, spec)
+    kept.unlink()
+    shutil.rmtree(workspace.stage("evaluation"))
+    by_a_run, _ = evaluated_in(workspace, spec)
+
+    assert by_what_it_answered == by_a_run
+
+
+def test_a_teacher_is_not_run_again_for_what_it_has_answered(tmp_path: Path) -> None:
+    spec = table_spec()
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, {"teacher": 0, "baseline": 2, "student": 1})
+    collect_knowledge.run(spec, workspace, Heard().reporter)
+    kept = workspace.stage("knowledge") / ANSWERS_FILE
+    # Had it answered class 1 every time.
+    save_file({"answers": load_file(kept)["answers"].roll(1, dims=1)}, kept)
+
+    report, _ = evaluated_in(workspace, spec)
+
+    assert report.teacher is not None
+    assert report.teacher.test.accuracy == pytest.approx(0.3)
+
+
+def test_what_was_collected_of_the_last_assistant_is_not_the_teachers(tmp_path: Path) -> None:
+    spec = table_spec(assistants=[{"architecture": MLP}])
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, {"teacher": 0, "baseline": 2, "student": 1})
+    description = Dataset.load(workspace.stage("prepared")).description
+    with workspace.writing("assistants") as folder:
+        (folder / "1").mkdir()
+        leave_model(folder / "1", spec.student.architecture, description, seed=0, label=1)
+    collect_knowledge.run(spec, workspace, Heard().reporter)
+
+    report, _ = evaluated_in(workspace, spec)
+
+    assert report.teacher is not None
+    assert report.teacher.test.accuracy == pytest.approx(0.6)
 
 
 def test_assistants_are_measured_too(tmp_path: Path) -> None:
