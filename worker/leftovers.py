@@ -1,5 +1,6 @@
 """Folders of attempts that were killed with their worker, on a machine that lives on."""
 
+import contextlib
 import shutil
 import time
 from pathlib import Path
@@ -26,10 +27,9 @@ def remove_leftovers(database: Database, work_folder: Path, now: float) -> None:
             continue
         if not _is_running(database, folder.parent.name, int(folder.name)):
             shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()
             log.info("leftover_removed", folder=str(folder))
-    for emptied in work_folder.glob("*"):
-        if now - _last_change(emptied) >= KEPT_SECONDS and not any(emptied.iterdir()):
-            emptied.rmdir()
 
 
 class Sweeper:

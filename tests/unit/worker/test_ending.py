@@ -23,7 +23,7 @@ REPORT = Report(
     num_examples={},
     output_names=[],
 )
-DISK_FULL = JobError(code="disk_full", message="The disk is full.", retryable=True)
+DISK_FULL = JobError(code="disk_full", message="The disk is full.", retryable=True, hint="Free.")
 BAD_INPUT = JobError(code="bad_data", message="Line 3.", retryable=False)
 
 

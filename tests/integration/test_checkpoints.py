@@ -1,0 +1,398 @@
+"""A job goes on from its checkpoints: after a crash, a drain, a pause, and damage to the newest."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import select
+
+from app.config import Settings
+from app.contracts.job import Resources, Status
+from app.contracts.message import CheckpointWritten, OutputFile
+from app.contracts.training import Training
+from app.db import lifecycle, wishes
+from app.db.checkpoints import Checkpoint, CheckpointFile
+from app.db.models import Job, JobEvent, JobFile
+from app.db.session import Database
+from app.storage import Storage
+from tests.jobs import SPEC, claimed, queued
+from worker import sandbox
+from worker.checkpoints import Keeper, restore
+from worker.lease import Claim
+from worker.leftovers import KEPT_SECONDS, remove_leftovers
+from worker.supervisor import Supervisor
+
+STEPS = SPEC.model_copy(
+    update={
+        "training": Training(epochs=150, batch_size=256),
+        "teacher": SPEC.teacher.model_copy(update={"training": Training(epochs=2)}),
+        "baseline": False,
+        "export": ["safetensors"],
+        "resources": Resources(gpus=0, checkpoint_every_seconds=1),
+    }
+)
+"""A student of some seconds."""
+
+
+class Worker:
+    """A supervisor over a database and a folder, and the wish to drain it."""
+
+    def __init__(self, database: Database, folder: Path, **settings: object) -> None:
+        self.draining = False
+        self.database = database
+        self.settings = Settings.model_validate(
+            {
+                "database_url": database.engine.url.render_as_string(hide_password=False),
+                "storage_url": str(folder / "blobs"),
+                "work_folder": folder / "work",
+                "renew_seconds": 0.1,
+                "terminate_seconds": 5,
+                "backoff_seconds": 0,
+                **settings,
+            }
+        )
+        self.storage = Storage(self.settings.storage_url)
+        self.supervisor = Supervisor(self.settings, "worker-1", 0, lambda: self.draining)
+
+    def read(self, job_id: str) -> Job:
+        with self.database.read() as session:
+            return session.get_one(Job, job_id)
+
+    def events(self, job_id: str) -> list[str]:
+        with self.database.read() as session:
+            query = select(JobEvent.type).where(JobEvent.job_id == job_id)
+            return list(session.scalars(query.order_by(JobEvent.number)))
+
+    def student(self, job_id: str) -> str:
+        """Return the digest of the student's weights."""
+        with self.database.read() as session:
+            return session.get_one(JobFile, (job_id, "student/model.safetensors")).sha256
+
+    @contextmanager
+    def once_there_is_a_checkpoint(self, job_id: str, act: Callable[[], None]) -> Iterator[None]:
+        """Do something as soon as the student in training has a checkpoint."""
+
+        def wait_and_act() -> None:
+            deadline = time.monotonic() + 60
+            while not self._has_checkpoint(job_id):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            act()
+
+        thread = threading.Thread(target=wait_and_act)
+        thread.start()
+        yield
+        thread.join()
+
+    def _has_checkpoint(self, job_id: str) -> bool:
+        job = self.read(job_id)
+        with self.database.read() as session:
+            query = select(Checkpoint.id).where(
+                Checkpoint.job_id == job_id,
+                Checkpoint.role == "student",
+                Checkpoint.fence == job.fence,
+            )
+            return job.status == Status.RUNNING and session.scalars(query).first() is not None
+
+
+@pytest.fixture
+def worker(sqlite_database: Database, tmp_path: Path) -> Iterator[Worker]:
+    worker = Worker(sqlite_database, tmp_path)
+    yield worker
+    worker.supervisor.close()
+
+
+def trainer() -> psutil.Process:
+    """Return the trainer itself, which may be inside of a sandbox."""
+    family = psutil.Process(os.getpid()).children(recursive=True)
+    return next(
+        member
+        for member in reversed(family)
+        if "worker.distillation" in member.cmdline() and member.name() != "bwrap"
+    )
+
+
+@pytest.fixture
+def undisturbed(worker: Worker) -> str:
+    """Return the digest of the student that a run which nobody disturbs makes."""
+    job_id = queued(worker.database, spec=STEPS)
+    worker.supervisor.run_next()
+    assert worker.read(job_id).status == Status.SUCCEEDED
+    return worker.student(job_id)
+
+
+@pytest.mark.parametrize("with_sandbox", [True, False], ids=["sandbox", "plain"])
+def test_a_killed_trainer_s_job_goes_on_and_its_student_is_the_same(
+    worker: Worker,
+    undisturbed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    with_sandbox: bool,  # noqa: FBT001 (a case)
+) -> None:
+    if with_sandbox and not sandbox.prefix():
+        pytest.skip("bubblewrap does not work here")
+    if not with_sandbox:
+        monkeypatch.setattr("worker.launcher.prefix", lambda: ())
+    job_id = queued(worker.database, spec=STEPS)
+
+    for _ in range(2):
+        with worker.once_there_is_a_checkpoint(job_id, lambda: trainer().kill()):
+            worker.supervisor.run_next()
+        job = worker.read(job_id)
+        assert (job.status, job.num_failures) == (Status.QUEUED, 1)
+    worker.supervisor.run_next()
+
+    assert worker.read(job_id).status == Status.SUCCEEDED
+    assert worker.events(job_id).count("job.restored") == 2
+    assert worker.student(job_id) == undisturbed
+
+
+def test_a_drained_job_goes_on_at_the_very_step_and_nothing_is_charged(
+    worker: Worker, undisturbed: str
+) -> None:
+    job_id = queued(worker.database, spec=STEPS)
+
+    with worker.once_there_is_a_checkpoint(job_id, lambda: setattr(worker, "draining", True)):
+        worker.supervisor.run_all()
+    job = worker.read(job_id)
+    assert (job.status, job.num_failures, job.num_losses) == (Status.QUEUED, 0, 0)
+    with worker.database.read() as session:
+        steps = session.scalars(
+            select(Checkpoint.step).where(Checkpoint.job_id == job_id).order_by(Checkpoint.number)
+        ).all()
+    worker.draining = False
+    worker.supervisor.run_next()
+
+    assert worker.student(job_id) == undisturbed
+    with worker.database.read() as session:
+        restored = session.scalars(
+            select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.type == "job.restored")
+        ).one()
+    assert restored.data["step"] == steps[-1]
+
+
+def test_a_paused_job_rests_until_it_is_resumed_and_then_goes_on(
+    worker: Worker, undisturbed: str
+) -> None:
+    job_id = queued(worker.database, spec=STEPS)
+
+    def pause() -> None:
+        with worker.database.write() as session:
+            wishes.pause(session, lifecycle.lock(session, job_id))
+
+    with worker.once_there_is_a_checkpoint(job_id, pause):
+        worker.supervisor.run_all()
+    job = worker.read(job_id)
+    assert (job.status, job.worker_id, job.num_failures) == (Status.PAUSED, None, 0)
+    assert not worker.supervisor.run_next()
+
+    with worker.database.write() as session:
+        wishes.resume(session, lifecycle.lock(session, job_id))
+    assert worker.supervisor.run_next()
+    assert worker.student(job_id) == undisturbed
+    wanted = ("job.pause_requested", "job.paused", "job.resumed", "job.restored", "job.succeeded")
+    assert [event for event in worker.events(job_id) if event in wanted] == list(wanted)
+
+
+def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(
+    worker: Worker, undisturbed: str
+) -> None:
+    job_id = queued(worker.database, spec=STEPS)
+    with worker.once_there_is_a_checkpoint(job_id, lambda: trainer().kill()):
+        worker.supervisor.run_next()
+    with worker.database.read() as session:
+        newest = session.scalars(
+            select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.number.desc())
+        ).first()
+        assert newest is not None
+        path = f"{newest.folder}/training.safetensors"
+        sha256 = session.get_one(CheckpointFile, (newest.id, path)).sha256
+    blob = Path(worker.settings.storage_url) / "blobs" / sha256[:2] / sha256
+    content = bytearray(blob.read_bytes())
+    content[len(content) // 2] ^= 1
+    blob.write_bytes(content)
+
+    worker.supervisor.run_next()
+
+    assert worker.student(job_id) == undisturbed
+    events = worker.events(job_id)
+    assert events.count("job.checkpoint_damaged") == events.count("job.restored") == 1
+
+
+def test_a_trainer_that_hangs_says_where_and_is_tried_again(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    worker = Worker(sqlite_database, tmp_path, hang_seconds=2, trainer="worker.rehearsal")
+    hanging = STEPS.model_copy(update={"metadata": {"rehearsal.hang_at_step": "5"}})
+    job_id = queued(sqlite_database, spec=hanging)
+
+    worker.supervisor.run_next()
+
+    job = worker.read(job_id)
+    assert (job.status, job.num_failures) == (Status.QUEUED, 1)
+    with sqlite_database.read() as session:
+        requeued = session.scalars(
+            select(JobEvent).where(JobEvent.type == "job.requeued", JobEvent.job_id == job_id)
+        ).one()
+    assert "no step" in requeued.message
+    worker.supervisor.close()
+
+
+class Kept:
+    """A held job with an attempt's folder, and a keeper of its checkpoints."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self.job_id = queued(database)
+        self.job = claimed(database)
+        self.database = database
+        self.storage = Storage(str(folder / "blobs"))
+        self.folder = folder / "attempt"
+        self.folder.mkdir()
+
+    def keep(self, *steps: int) -> None:
+        claim = Claim(self.job.id, self.job.fence)
+        with Keeper(self.database, self.storage, claim, self.folder) as keeper:
+            for step in steps:
+                keeper.offer(self.written(step))
+
+    def written(self, step: int) -> CheckpointWritten:
+        folder = f"checkpoints/{step:010}-student"
+        (self.folder / folder).mkdir(parents=True)
+        path = self.folder / folder / "model.safetensors"
+        path.write_text(f"weights of step {step}")
+        file = OutputFile(
+            path=f"{folder}/model.safetensors",
+            bytes=path.stat().st_size,
+            sha256=self.storage.put(path),
+        )
+        return CheckpointWritten.model_validate(
+            {
+                "phase": "training_student",
+                "role": "student",
+                "folder": folder,
+                "step": step,
+                "files": [file],
+            }
+        )
+
+    def rows(self) -> list[tuple[int, int | None]]:
+        with self.database.read() as session:
+            rows = session.scalars(select(Checkpoint).order_by(Checkpoint.number)).all()
+            return [(row.number, row.step) for row in rows]
+
+
+@pytest.fixture
+def kept(database: Database, tmp_path: Path) -> Kept:
+    return Kept(database, tmp_path)
+
+
+def test_the_two_newest_checkpoints_are_kept_and_the_newest_comes_back(
+    kept: Kept, tmp_path: Path
+) -> None:
+    for step in (10, 20, 30):
+        kept.keep(step)
+
+    assert kept.rows() == [(2, 20), (3, 30)]
+    (tmp_path / "next").mkdir()
+    restore(kept.database, kept.storage, kept.job, tmp_path / "next")
+    (file,) = [path for path in (tmp_path / "next").rglob("*") if path.is_file()]
+    assert file.relative_to(tmp_path / "next").as_posix() == (
+        "checkpoints/0000000030-student/model.safetensors"
+    )
+    assert file.read_text() == "weights of step 30"
+
+
+def test_an_attempt_that_has_lost_its_fence_commits_no_checkpoint(kept: Kept) -> None:
+    kept.keep(10)
+    with kept.database.write() as session:
+        lifecycle.lock(session, kept.job_id)
+        session.get_one(Job, kept.job_id).fence += 1
+
+    kept.keep(20)
+
+    assert kept.rows() == [(1, 10)]
+
+
+def test_a_file_that_is_not_what_was_said_is_no_checkpoint(kept: Kept, tmp_path: Path) -> None:
+    message = kept.written(10)
+    (kept.folder / message.files[0].path).write_text("weights of step 11")
+    outside = kept.written(20)
+    outside.files[0].path = "../blobs/x"
+    gone = kept.written(30)
+    (kept.folder / gone.files[0].path).unlink()
+
+    for each in (message, outside, gone):
+        claim = Claim(kept.job.id, kept.job.fence)
+        with Keeper(kept.database, kept.storage, claim, kept.folder) as keeper:
+            keeper.offer(each)
+
+    assert kept.rows() == []
+
+
+def test_a_checkpoint_waits_for_a_database_that_is_away(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.checkpoints.RETRY_SECONDS", 0.01)
+    write, calls = Database.write, iter(range(10**6))
+
+    def away_at_first(database: Database) -> object:
+        if next(calls) < 3:
+            raise OSError("away")
+        return write(database)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "write", away_at_first)
+        kept.keep(10)
+
+    assert kept.rows() == [(1, 10)]
+
+
+def test_leftovers_of_a_day_ago_go_and_those_of_running_attempts_stay(
+    database: Database, tmp_path: Path
+) -> None:
+    queued(database)
+    job = claimed(database)
+    running, over = tmp_path / job.id / "1", tmp_path / job.id / "0"
+    unknown = tmp_path / "distjob-gone" / "3"
+    for folder in (running, over, unknown):
+        folder.mkdir(parents=True)
+    later = time.time() + KEPT_SECONDS + 1
+
+    remove_leftovers(database, tmp_path, later - 10)
+    assert running.is_dir()
+    assert over.is_dir()
+    remove_leftovers(database, tmp_path, later)
+
+    assert running.is_dir()
+    assert not over.exists()
+    assert not unknown.parent.exists()
+
+
+def test_a_worker_that_dies_takes_its_trainer_along(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    """In a sandbox or not: the kernel ends it, however the worker has ended."""
+    long = STEPS.model_copy(update={"training": Training(epochs=10_000)})
+    queued(sqlite_database, spec=long)
+    child = os.fork()
+    if child == 0:
+        Worker(sqlite_database, tmp_path).supervisor.run_next()
+        os._exit(0)
+    deadline = time.monotonic() + 60
+    while not (family := psutil.Process(child).children(recursive=True)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(2)
+    family = psutil.Process(child).children(recursive=True)
+
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+    _, alive = psutil.wait_procs(family, timeout=5)
+    assert family
+    assert alive == []
