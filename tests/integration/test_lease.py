@@ -24,7 +24,7 @@ from app.db import lifecycle, verbs, wishes
 from app.db.models import Job, JobEvent, JobLog, JobMetric
 from app.db.session import Database
 from tests.jobs import claimed, queued
-from worker.journal import LIMIT_BYTES
+from worker.journal import LIMIT_BYTES, PIECE_BYTES
 from worker.lease import Claim, Lease, Wish
 
 SETTINGS = Settings(renew_seconds=0.05, lease_seconds=30)
@@ -144,12 +144,34 @@ def test_a_trainer_that_prints_without_end_does_not_fill_the_database(
     database: Database, job: Job, tmp_path: Path
 ) -> None:
     output = tmp_path / "trainer.log"
-    output.write_bytes(b"x" * 99 + b"\n" * 2 * LIMIT_BYTES)
+    output.write_bytes(b"first words\n" + b"\n" * PIECE_BYTES)
     with held(database, job, output):
-        wait_for(lambda: sum(map(len, _log(database))) >= LIMIT_BYTES)
-        time.sleep(0.3)
+        wait_for(lambda: len(_log(database)) > 0)
+        for _ in range(3):
+            with output.open("ab") as file:
+                file.write(b"\n" * LIMIT_BYTES)
+            time.sleep(0.5)
+        with output.open("ab") as file:
+            file.write(b"last words\n")
 
-    assert sum(map(len, _log(database))) < LIMIT_BYTES + 100_000
+    text = "".join(_log(database))
+    assert len(text) <= LIMIT_BYTES + PIECE_BYTES
+    assert text.startswith("first words\n")
+    assert text.endswith("last words\n")
+
+
+def test_the_file_that_a_trainer_prints_to_is_emptied_when_it_was_read(
+    database: Database, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.journal.FILE_BYTES", 1000)
+    output = tmp_path / "trainer.log"
+    output.write_bytes(b"before\n" * 200)
+    with held(database, job, output):
+        wait_for(lambda: output.stat().st_size == 0)
+        with output.open("ab") as file:
+            file.write(b"after\n")
+
+    assert "".join(_log(database)) == "before\n" * 200 + "after\n"
 
 
 def _log(database: Database) -> list[str]:

@@ -20,8 +20,9 @@ from worker.distillation.workspace import Workspace
 
 FOLDER = "checkpoints"
 KEPT = 2
-MOST_OF_THE_TIME = 0.02
-"""That writing checkpoints may take: a large model's come more seldom than the spec asks."""
+MOST_OF_THE_TIME = 0.01
+"""That writing checkpoints may take; storing them, which the worker does beside, takes about as
+much again. So a large model's come more seldom than the spec asks."""
 KEEPING = (StopReason.DRAIN, StopReason.PAUSE)
 UNNAMED = {"name", "metadata", "priority", "resources"}
 """Parts of a spec that change nothing of what is trained."""
