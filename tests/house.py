@@ -39,24 +39,28 @@ class House:
         """Start everything and stop it again, leaving no process."""
         house = cls(folder, environment)
         try:
-            house.run("migrate")
-            key = house.run("keys", "create", "tests").split()[-1]
-            port = _free_port()
-            house.start("api", "--port", str(port))
-            house.client.close()
-            house.client = httpx2.Client(
-                base_url=f"http://127.0.0.1:{port}",
-                headers={"Authorization": f"Bearer {key}"},
-                timeout=30,
-            )
-            house.start("reconciler")
-            house.start("worker")
-            house.wait_until_ready()
+            house.move_in(["worker"])
             yield house
         finally:
             house.client.close()
             for name in ("worker", "reconciler", "api"):
                 house.stop(name)
+
+    def move_in(self, workers: list[str]) -> None:
+        """Make the tables and a key, start every part and wait until the API is ready."""
+        self.run("migrate")
+        key = self.run("keys", "create", "tests").split()[-1]
+        port = _free_port()
+        self.start("api", "--port", str(port))
+        self.client.close()
+        self.client = httpx2.Client(
+            base_url=f"http://127.0.0.1:{port}",
+            headers={"Authorization": f"Bearer {key}"},
+            timeout=30,
+        )
+        for name in ("reconciler", *workers):
+            self.start(name)
+        self.wait_until_ready()
 
     def run(self, *arguments: str) -> str:
         """Run a `stillhouse` command to its end and return what it printed."""
@@ -67,9 +71,10 @@ class House:
         return done.stdout
 
     def start(self, name: str, *arguments: str) -> None:
+        """Start the part of that name; `worker-2` and so on are workers, too."""
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                [COMMAND, name, *arguments],
+                [COMMAND, name.split("-", maxsplit=1)[0], *arguments],
                 env=self.environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

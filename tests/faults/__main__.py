@@ -1,0 +1,60 @@
+"""`python -m tests.faults --quick`: the table of faults, row by row, with real processes."""
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from tests.faults.outcome import Plan, added_up, append, read, table
+from tests.faults.plans import FULL, QUICK, ROWS
+
+RESULTS = Path("faults.jsonl")
+
+
+def main() -> int:
+    """Run what was asked for; return 0 if every row is good."""
+    given = _parser().parse_args()
+    if given.add_up is not None:
+        outcomes = added_up(read(given.add_up))
+    else:
+        outcomes = []
+        for row, plan in _chosen(given):
+            outcome = ROWS[row](plan)
+            append(outcome, given.results)
+            outcomes.append(outcome)
+            print(f"{row} on {plan.database} took {outcome.seconds:.0f} s", flush=True)
+    print(table(outcomes))
+    return 0 if all(outcome.is_good for outcome in outcomes) else 1
+
+
+def _chosen(given: argparse.Namespace) -> list[tuple[str, Plan]]:
+    """Return the plans of the rows that were asked for, as they were asked for."""
+    plans = FULL if given.full else QUICK
+    asked = {
+        name: value
+        for name in ("jobs", "faults", "seed", "database")
+        if (value := getattr(given, name)) is not None
+    }
+    chosen = [(row, plan) for row, plan in plans if given.row in {None, row}]
+    if given.database is not None:
+        chosen = [(row, plan) for row, plan in chosen if plan.database == given.database]
+    return [(row, replace(plan, **asked)) for row, plan in chosen]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", action="store_true", help="the small counts; some minutes")
+    size.add_argument("--full", action="store_true", help="the large counts; many hours")
+    size.add_argument("--add-up", type=Path, metavar="FILE", help="the table of all runs in a file")
+    parser.add_argument("--row", choices=list(ROWS), help="this one alone")
+    parser.add_argument("--database", choices=["sqlite", "postgres"], help="on this one alone")
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--faults", type=int)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where a line a run is added")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
