@@ -26,6 +26,12 @@ def sqlite_database(sqlite_url: str) -> Iterator[Database]:
 
 
 @pytest.fixture
+def postgres_database(postgres_url: str) -> Iterator[Database]:
+    with _migrated(postgres_url) as database:
+        yield database
+
+
+@pytest.fixture
 def queue(broker_url: str) -> Iterator[Queue]:
     queue = Queue(broker_url)
     yield queue

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from sqlalchemy import delete, select
 
-from app.contracts.job import Job as JobView
 from app.contracts.job import JobError, JobSpec
 from app.contracts.knowledge import Fingerprint, KnowledgeManifest
 from app.contracts.knowledge_request import TeacherDigests
-from app.db import schema, verbs, wishes
+from app.db import verbs, wishes
 from app.db.lifecycle import Actor
-from app.db.models import Job, Knowledge, KnowledgeFile, Project
-from app.db.session import Database, database_now
+from app.db.models import Job, Knowledge, KnowledgeFile
+from app.db.session import Database
 from app.errors import Conflict, InvalidPayload
 from app.queue import Queue
-from app.services import jobs
+from app.services import posting
 from app.services.deletion import delete_knowledge
+from app.services.idempotency import Answer
 from tests.jobs import PROJECT_ID, SPEC, claimed, queued
 from worker.knowledge import Collected, add_knowledge, hold_knowledge
 
@@ -45,17 +45,6 @@ def manifest(**changes: str) -> KnowledgeManifest:
 def collected(**changes: str) -> Collected:
     files = [KnowledgeFile(path="knowledge.json", bytes=1, sha256="0" * 64)]
     return Collected(manifest(**changes), files, {"/teacher": TeacherDigests("1", "2")})
-
-
-@pytest.fixture
-def postgres(postgres_url: str) -> Iterator[Database]:
-    database = Database(postgres_url)
-    schema.upgrade(database)
-    with database.write() as session:
-        now = database_now(session)
-        session.add(Project(id=PROJECT_ID, name="default", created_at=now))
-    yield database
-    database.close()
 
 
 @pytest.fixture
@@ -99,33 +88,33 @@ def waits(future: Future[Any]) -> bool:
 
 @pytest.mark.parametrize("is_equal", [True, False])
 def test_of_two_jobs_that_publish_at_once_one_does_and_the_other_uses_what_is_equal(
-    postgres: Database, aside: ThreadPoolExecutor, *, is_equal: bool
+    postgres_database: Database, aside: ThreadPoolExecutor, *, is_equal: bool
 ) -> None:
-    first, second = running(postgres), running(postgres)
+    first, second = running(postgres_database), running(postgres_database)
     other = collected() if is_equal else collected(dataset="another")
-    with postgres.write() as session:
+    with postgres_database.write() as session:
         held = verbs.hold(session, first.id, first.fence)
         add_knowledge(session, held, SPEC, collected())
-        theirs = aside.submit(publish, postgres, second, other)
+        theirs = aside.submit(publish, postgres_database, second, other)
         assert waits(theirs)
         ours = held.knowledge_id
 
     assert theirs.result() == (ours if is_equal else None)
-    with postgres.read() as session:
+    with postgres_database.read() as session:
         (row,) = session.scalars(select(Knowledge))
         files = session.scalars(select(KnowledgeFile.knowledge_id)).all()
     assert (row.id, row.job_id, files) == (ours, first.id, [ours])
 
 
 def test_knowledge_that_a_worker_is_about_to_use_is_not_deleted(
-    postgres: Database, aside: ThreadPoolExecutor
+    postgres_database: Database, aside: ThreadPoolExecutor
 ) -> None:
-    knowledge = published(postgres)
-    job = running(postgres, naming(knowledge))
-    with postgres.write() as session:
+    knowledge = published(postgres_database)
+    job = running(postgres_database, naming(knowledge))
+    with postgres_database.write() as session:
         held = verbs.hold(session, job.id, job.fence)
         assert hold_knowledge(session, held, naming(knowledge)) is not None
-        deletion = aside.submit(delete_knowledge, postgres, PROJECT_ID, knowledge)
+        deletion = aside.submit(delete_knowledge, postgres_database, PROJECT_ID, knowledge)
         assert waits(deletion)
 
     with pytest.raises(Conflict):
@@ -133,14 +122,14 @@ def test_knowledge_that_a_worker_is_about_to_use_is_not_deleted(
 
 
 def test_a_job_cannot_come_to_name_what_is_being_deleted(
-    postgres: Database, aside: ThreadPoolExecutor, queue: Queue
+    postgres_database: Database, aside: ThreadPoolExecutor, queue: Queue
 ) -> None:
-    knowledge = published(postgres)
+    knowledge = published(postgres_database)
 
-    def create() -> JobView:
-        return jobs.create(postgres, queue, PROJECT_ID, naming(knowledge))
+    def create() -> Answer:
+        return posting.create(postgres_database, queue, PROJECT_ID, naming(knowledge))
 
-    with postgres.write() as session:
+    with postgres_database.write() as session:
         wishes.forget_knowledge(session, knowledge)
         session.execute(delete(KnowledgeFile))
         session.execute(delete(Knowledge))

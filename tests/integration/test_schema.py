@@ -5,11 +5,13 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import IntegrityError
 
 import migrations
 from app.contracts.report import Report
@@ -18,6 +20,7 @@ from app.db.models import Job
 from app.db.session import Database
 from app.db.table import Table
 
+NOW = "2026-01-01 00:00:00"
 SCORES = {"num_examples": 4, "errors": 1, "accuracy": 0.75}
 SCORES |= {"macro_f1": 0.7, "log_loss": 0.5, "calibration_error": 0.1}
 MODEL = {"architecture": "mlp", "num_parameters": 1, "bytes": 4, "latency_seconds": 0.001}
@@ -73,6 +76,59 @@ def test_rows_of_the_first_tables_outlive_the_way_up_down_and_up_again(database_
     database.close()
 
 
+def test_a_queued_job_outlives_the_way_from_the_checkpoints_down_and_up_again(
+    database_url: str,
+) -> None:
+    database = Database(database_url)
+    with database.engine.begin() as connection:
+        _alembic(connection, "upgrade", "0001")
+        _insert_a_job_and_its_model(connection)
+        _alembic(connection, "upgrade", "0003")
+        connection.execute(text("UPDATE jobs SET num_checkpoints = 1"))
+        _insert_a_checkpoint_and_a_key(connection)
+
+    with database.engine.begin() as connection:
+        _alembic(connection, "downgrade", "0002")
+        tables = set(inspect(connection).get_table_names())
+        columns = {column["name"] for column in inspect(connection).get_columns("jobs")}
+    assert tables.isdisjoint({"checkpoints", "checkpoint_files", "idempotency_keys"})
+    assert "num_checkpoints" not in columns
+    with database.engine.begin() as connection:
+        _alembic(connection, "upgrade", "0003")
+
+    with database.engine.connect() as connection:
+        job = connection.execute(text("SELECT id, num_checkpoints FROM jobs")).one()
+        left = connection.execute(text("SELECT count(*) FROM checkpoints")).scalar_one()
+    assert (tuple(job), left) == (("distjob-1", 0), 0)
+    database.close()
+
+
+@pytest.mark.parametrize("ways", [["head"], ["0003", "0002", "head"]], ids=str)
+def test_a_status_and_a_wish_that_contradict_each_other_are_refused(
+    database_url: str, ways: list[str]
+) -> None:
+    database = Database(database_url)
+    with database.engine.begin() as connection:
+        for revision in ways:
+            _alembic(connection, "downgrade" if revision == "0002" else "upgrade", revision)
+        _insert_a_job_and_its_model(connection, test_quality=True)
+    left = "result = NULL, finished_at = NULL"
+    finished = "result = NULL, finished_at = created_at"
+    for status, wishes, rest in [
+        ("queued", ("paused", "cancelled"), left),
+        ("paused", ("running", "cancelled"), left),
+        ("cancelled", ("running", "paused"), finished),
+    ]:
+        for wish in wishes:
+            change = f"UPDATE jobs SET status = '{status}', desired_status = '{wish}', {rest}"  # noqa: S608 (ours)
+            with (
+                pytest.raises(IntegrityError, match="ck_jobs_wishes"),
+                database.engine.begin() as connection,
+            ):
+                connection.execute(text(change))
+    database.close()
+
+
 def test_processes_that_start_together_migrate_once(postgres_url: str) -> None:
     database = Database(postgres_url)
     threads = [threading.Thread(target=schema.upgrade, args=[database]) for _ in range(3)]
@@ -92,10 +148,9 @@ def _alembic(connection: Connection, step: str, revision: str) -> None:
     getattr(command, step)(config, revision)
 
 
-def _insert_a_job_and_its_model(connection: Connection) -> None:
-    now = "2026-01-01 00:00:00"
+def _insert_a_job_and_its_model(connection: Connection, *, test_quality: bool = False) -> None:
     rows: dict[str, dict[str, Any]] = {
-        "projects": {"id": "project-1", "name": "default", "created_at": now},
+        "projects": {"id": "project-1", "name": "default", "created_at": NOW},
         "jobs": {
             "id": "distjob-1",
             "project_id": "project-1",
@@ -103,9 +158,9 @@ def _insert_a_job_and_its_model(connection: Connection) -> None:
             **dict.fromkeys(("phases", "warnings"), "[]"),
             **dict.fromkeys(("priority", "num_events", "fence", "attempt"), 0),
             **dict.fromkeys(("num_failures", "num_losses"), 0),
-            **dict.fromkeys(("created_at", "queued_at", "not_before"), now),
+            **dict.fromkeys(("created_at", "queued_at", "not_before"), NOW),
             "status": "succeeded",
-            "finished_at": now,
+            "finished_at": NOW,
             "result": json.dumps(RESULT_OF_THE_FIRST_VERSION),
             "desired_status": "running",
             "kill_requested": False,
@@ -120,8 +175,8 @@ def _insert_a_job_and_its_model(connection: Connection) -> None:
             "folder": "student",
             "architecture": "{}",
             "num_parameters": 1,
-            "test_accuracy": 0.75,
-            "created_at": now,
+            "test_quality" if test_quality else "test_accuracy": 0.75,
+            "created_at": NOW,
         },
         "job_files": {
             "job_id": "distjob-1",
@@ -131,6 +186,39 @@ def _insert_a_job_and_its_model(connection: Connection) -> None:
             "media_type": "application/json",
         },
     }
+    _insert(connection, rows)
+
+
+def _insert_a_checkpoint_and_a_key(connection: Connection) -> None:
+    rows: dict[str, dict[str, Any]] = {
+        "checkpoints": {
+            "id": "checkpoint-1",
+            "job_id": "distjob-1",
+            "number": 1,
+            "fence": 1,
+            "phase": "preparing",
+            "metrics": "{}",
+            "created_at": NOW,
+        },
+        "checkpoint_files": {
+            "checkpoint_id": "checkpoint-1",
+            "path": "a",
+            "bytes": 1,
+            "sha256": "0" * 64,
+        },
+        "idempotency_keys": {
+            "project_id": "project-1",
+            "route": "/v1/distillation/jobs",
+            "key": "key-1",
+            "body_digest": "0" * 64,
+            "answer": "{}",
+            "created_at": NOW,
+        },
+    }
+    _insert(connection, rows)
+
+
+def _insert(connection: Connection, rows: dict[str, dict[str, Any]]) -> None:
     for table, columns in rows.items():
         names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
         statement = text(f"INSERT INTO {table} ({names}) VALUES ({values})")  # noqa: S608 (ours)
