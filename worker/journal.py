@@ -129,7 +129,10 @@ def latest_metrics(messages: list[AnyMessage]) -> dict[str, float]:
 
 
 def _start_phase(session: Session, job: Job, message: PhaseStarted, now: datetime) -> None:
+    if message.restored and _record_of(job, message.phase) is not None:
+        return
     phase = PhaseRecord(name=message.phase, status="running", started_at=now)
+    others = [record for record in job.phases if record["name"] != message.phase]
     verbs.record(
         session,
         job,
@@ -137,11 +140,14 @@ def _start_phase(session: Session, job: Job, message: PhaseStarted, now: datetim
             "job.phase_started", f"{_spoken(message.phase)} has begun.", {"phase": message.phase}
         ),
         phase=message.phase,
-        phases=[*job.phases, phase.model_dump(mode="json")],
+        phases=[*others, phase.model_dump(mode="json")],
     )
 
 
 def _finish_phase(session: Session, job: Job, message: PhaseFinished, now: datetime) -> None:
+    known = _record_of(job, message.phase)
+    if message.restored and known is not None and known.finished_at is not None:
+        return
     phases = [PhaseRecord.model_validate(phase) for phase in job.phases]
     done = [
         phase.model_copy(
@@ -162,6 +168,14 @@ def _finish_phase(session: Session, job: Job, message: PhaseFinished, now: datet
         ),
         phases=[phase.model_dump(mode="json") for phase in done],
     )
+
+
+def _record_of(job: Job, phase: Phase) -> PhaseRecord | None:
+    """Return what an earlier attempt, or this one, has noted of a phase."""
+    for record in job.phases:
+        if record["name"] == phase:
+            return PhaseRecord.model_validate(record)
+    return None
 
 
 def _spoken(phase: Phase) -> str:

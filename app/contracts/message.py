@@ -12,12 +12,16 @@ from app.contracts.report import Report
 class PhaseStarted(BaseModel):
     type: Literal["phase_started"] = "phase_started"
     phase: Phase
+    restored: bool = Field(
+        default=False, description="An earlier attempt has done it; its output was there already."
+    )
 
 
 class PhaseFinished(BaseModel):
     type: Literal["phase_finished"] = "phase_finished"
     phase: Phase
     skipped: bool = False
+    restored: bool = False
     summary: str = Field("", description="One sentence for people: what came out.")
 
 

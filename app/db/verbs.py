@@ -61,7 +61,6 @@ def claim(session: Session, worker_id: str, gpus: int, lease_seconds: float) -> 
         lease_until=now + timedelta(seconds=lease_seconds),
         started_at=job.started_at or now,
         phase=None,
-        phases=[],
         progress=None,
     )
     return job

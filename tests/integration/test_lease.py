@@ -140,6 +140,31 @@ def test_the_log_is_kept_in_order_with_its_last_words(
     )
 
 
+def test_a_phase_that_an_earlier_attempt_has_done_keeps_its_times(
+    database: Database, job: Job, tmp_path: Path
+) -> None:
+    teacher = Phase.TRAINING_TEACHER
+    with held(database, job, tmp_path / "none") as lease:
+        lease.add(PhaseStarted(phase=Phase.PREPARING))
+        lease.add(PhaseFinished(phase=Phase.PREPARING))
+        lease.add(PhaseStarted(phase=teacher))
+        lease.add(PhaseFinished(phase=teacher))
+    before = read(database, job).phases
+    with database.write() as session:
+        verbs.give_back(session, verbs.hold(session, job.id, job.fence))
+    again = claimed(database)
+
+    with held(database, again, tmp_path / "none") as lease:
+        lease.add(PhaseStarted(phase=Phase.PREPARING))
+        lease.add(PhaseFinished(phase=Phase.PREPARING))
+        lease.add(PhaseStarted(phase=teacher, restored=True))
+        lease.add(PhaseFinished(phase=teacher, restored=True))
+
+    after = {record["name"]: record for record in read(database, job).phases}
+    assert after[teacher] == before[1]
+    assert after[Phase.PREPARING]["started_at"] > before[0]["started_at"]
+
+
 def test_a_trainer_that_prints_without_end_does_not_fill_the_database(
     database: Database, job: Job, tmp_path: Path
 ) -> None:

@@ -48,13 +48,15 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Report:
         Stopped: the reporter was asked to stop; the finished stages stay.
     """
     for phase, name, stage in STAGES:
-        reporter.send(PhaseStarted(phase=phase))
-        if not workspace.is_finished(name):
+        restored = workspace.is_finished(name)
+        reporter.send(PhaseStarted(phase=phase, restored=restored))
+        if not restored:
             with _failures_reported(phase, reporter):
                 stage(spec, workspace, reporter)
             _keep(phase, name, (spec, workspace, reporter))
         if workspace.is_finished(name) and not is_reused(workspace.stage(name)):
-            reporter.send(PhaseFinished(phase=phase, summary=summary(phase, workspace)))
+            said = summary(phase, workspace)
+            reporter.send(PhaseFinished(phase=phase, summary=said, restored=restored))
         else:
             said = summary(phase, workspace) if workspace.is_finished(name) else ""
             reporter.send(PhaseFinished(phase=phase, skipped=True, summary=said))

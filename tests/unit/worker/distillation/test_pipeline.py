@@ -99,6 +99,13 @@ def test_a_stopped_run_takes_up_where_it_was(
     assert (tmp_path / "teacher" / "model.safetensors").stat() == teacher
     skipped = {phase for phase, message in finished(heard.messages).items() if message.skipped}
     assert skipped == {Phase.TRAINING_ASSISTANTS}
+    restored = {phase for phase, message in finished(heard.messages).items() if message.restored}
+    assert restored == {
+        Phase.PREPARING,
+        Phase.TRAINING_TEACHER,
+        Phase.COLLECTING_KNOWLEDGE,
+        Phase.TRAINING_BASELINE,
+    }
     assert resumed.student.test == whole.student.test
     student = Path("student", "model.safetensors")
     assert (tmp_path / student).read_bytes() == (tmp_path / "other" / student).read_bytes()
