@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,11 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
         restore.callback(torch.set_num_threads, torch.get_num_threads())
         # Not `use_deterministic_algorithms`: that loads torch's compiler, which takes 0.7 s.
         restore.callback(torch.set_deterministic_debug_mode, torch.get_deterministic_debug_mode())
+        # A tenth of a training would go into filling memory that is written before it is read.
+        memory: Any = torch.utils.deterministic
+        filled = memory.fill_uninitialized_memory
+        restore.callback(setattr, memory, "fill_uninitialized_memory", filled)
+        memory.fill_uninitialized_memory = False
         cudnn = torch.backends.cudnn
         restore.callback(setattr, cudnn, "deterministic", cudnn.deterministic)
         restore.callback(setattr, cudnn, "benchmark", cudnn.benchmark)

@@ -1,5 +1,7 @@
 """Reproducible blocks fix what they must and put everything back."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -14,10 +16,12 @@ CPU = torch.device("cpu")
 
 def settings() -> tuple[object, ...]:
     cudnn = torch.backends.cudnn
+    memory: Any = torch.utils.deterministic
     return (
         torch.are_deterministic_algorithms_enabled(),
         cudnn.deterministic,
         cudnn.benchmark,
+        memory.fill_uninitialized_memory,
         torch.get_num_threads(),
         torch.get_rng_state().tolist(),
     )
