@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import StringIO
 
-from sqlalchemy import Select, exists, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
 from app.contracts.job import JobEvent, MetricPoint
@@ -54,7 +54,7 @@ def list_metrics(
     """
     with database.read() as session:
         job = find(session, Job, project_id, job_id)
-        points, has_more = _whole_steps(session, _metrics(job, wanted), MOST_POINTS)
+        points, has_more = _whole_steps(session, job, wanted)
     return Page[MetricPoint](data=points, has_more=has_more, first_id=None, last_id=None)
 
 
@@ -118,34 +118,28 @@ def _metrics(job: Job, wanted: Wanted) -> Select[JobMetric]:
 
     An attempt goes on from a checkpoint, so what was measured up to there stays true.
     """
-    later = aliased(JobMetric)
-    measured_again = exists().where(
-        later.job_id == JobMetric.job_id,
-        later.step == JobMetric.step,
-        later.name == JobMetric.name,
-        later.fence > JobMetric.fence,
-    )
-    query = select(JobMetric).where(JobMetric.job_id == job.id, ~measured_again)
+    last_fence = func.max(JobMetric.fence).over(partition_by=(JobMetric.step, JobMetric.name))
+    query = select(JobMetric, last_fence.label("last_fence")).where(JobMetric.job_id == job.id)
     if wanted.names:
         query = query.where(JobMetric.name.in_(wanted.names))
     if wanted.step_from is not None:
         query = query.where(JobMetric.step >= wanted.step_from)
     if wanted.step_to is not None:
         query = query.where(JobMetric.step <= wanted.step_to)
-    return query
+    measured = query.subquery()
+    point = aliased(JobMetric, measured)
+    counts = point.fence == measured.c.last_fence
+    return select(point).where(counts).order_by(point.step, point.name, point.id)
 
 
-def _whole_steps(
-    session: Session, query: Select[JobMetric], most: int
-) -> tuple[list[MetricPoint], bool]:
-    ordered = query.order_by(JobMetric.step, JobMetric.name, JobMetric.fence, JobMetric.id)
-    rows: Sequence[JobMetric] = session.scalars(ordered.limit(most + 1)).all()
-    has_more = len(rows) > most
+def _whole_steps(session: Session, job: Job, wanted: Wanted) -> tuple[list[MetricPoint], bool]:
+    rows: Sequence[JobMetric] = session.scalars(_metrics(job, wanted).limit(MOST_POINTS + 1)).all()
+    has_more = len(rows) > MOST_POINTS
     if has_more:
         cut = rows[-1].step
         # A step of more series than a page holds is given whole, or no page would pass it.
         rows = [row for row in rows if row.step < cut] or session.scalars(
-            ordered.where(JobMetric.step == cut)
+            _metrics(job, Wanted(wanted.names, cut, cut))
         ).all()
     return [MetricPoint.model_validate(row, from_attributes=True) for row in rows], has_more
 
@@ -154,7 +148,7 @@ def _all_points(database: Database, job: Job, wanted: Wanted) -> Iterator[Metric
     has_more = True
     while has_more:
         with database.read() as session:
-            points, has_more = _whole_steps(session, _metrics(job, wanted), MOST_POINTS)
+            points, has_more = _whole_steps(session, job, wanted)
         yield from points
         if points:
             wanted = Wanted(wanted.names, points[-1].step + 1, wanted.step_to)
