@@ -131,7 +131,8 @@ def checkpoints(
         print_json(response)
         return
     page = Page[Checkpoint].model_validate_json(response.content)
-    table = Table(Column("checkpoint", min_width=47), "number", "phase", "model", "step", "made")
+    wide = (Column("checkpoint", min_width=47), "number", Column("phase", min_width=20))
+    table = Table(*wide, "model", "step", "made")
     for one in page.data:
         step = "" if one.step is None else str(one.step)
         made = f"{one.created_at.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -10,8 +10,13 @@ from typing import Any, Protocol
 
 import pytest
 from typer.testing import CliRunner
+from uuid_utils import uuid7
 
 from app.cli import app
+from app.db import verbs
+from app.db.checkpoints import Checkpoint
+from app.db.models import JobLog
+from app.db.session import database_now
 from tests.jobs import SPEC
 from tests.unit.app.refused import put_knowledge
 from tests.unit.app.served import Served, report, serve
@@ -163,6 +168,90 @@ def test_a_cancelled_job_is_cancelled(run: Run) -> None:
 
     assert run("jobs", "cancel", job_id).stdout == f"{job_id} is cancelled\n"
     assert json.loads(run("jobs", "get", job_id, "--json").stdout)["status"] == "cancelled"
+
+
+def test_a_job_is_paused_and_resumed_whether_it_waits_or_runs(run: Run, served: Served) -> None:
+    job_id = create(run, priority=90)
+
+    assert run("jobs", "pause", job_id).stdout == f"{job_id} is paused\n"
+    assert run("jobs", "resume", job_id).stdout == f"{job_id} waits for a worker\n"
+    served.claim()
+    assert run("jobs", "pause", job_id).stdout == f"{job_id} is being paused\n"
+    assert run("jobs", "resume", job_id).stdout == f"{job_id} runs on\n"
+    assert run("jobs", "cancel", job_id, "--kill").stdout == f"{job_id} is being cancelled\n"
+    assert "being cancelled" in run("jobs", "resume", job_id).stderr
+    asked = json.loads(run("jobs", "cancel", job_id, "--json").stdout)
+    assert (asked["status"], asked["desired_status"]) == ("running", "cancelled")
+
+
+def test_a_job_that_has_ended_is_retried_and_cloned_into_new_ones(run: Run) -> None:
+    job_id = create(run, name="first")
+    assert "cancelled one can be retried" in run("jobs", "retry", job_id).stderr
+    run("jobs", "cancel", job_id)
+
+    made = (
+        run("jobs", "retry", job_id),
+        run("jobs", "clone", job_id, "--name", "second", "--priority", "-7"),
+    )
+
+    retried, cloned = (
+        json.loads(run("jobs", "get", one.stdout.strip(), "--json").stdout) for one in made
+    )
+    assert retried["parent_id"] == cloned["parent_id"] == job_id
+    assert (retried["name"], retried["resolved_spec"]["priority"]) == ("first", 0)
+    assert (cloned["name"], cloned["resolved_spec"]["priority"]) == ("second", -7)
+    assert json.loads(run("jobs", "clone", job_id, "--json").stdout)["name"] == "first"
+
+
+def test_a_key_given_again_makes_no_second_job_and_one_is_made_up_where_none_is_given(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "spec.json").write_text(SPEC.model_dump_json())
+    first = run("jobs", "create", "spec.json", "--idempotency-key", "key-1").stdout
+
+    assert run("jobs", "create", "spec.json", "--idempotency-key", "key-1").stdout == first
+    assert run("jobs", "create", "spec.json").stdout != run("jobs", "create", "spec.json").stdout
+
+    job_id = first.strip()
+    retry = ("jobs", "clone", job_id, "--idempotency-key", "key-1")
+    assert run(*retry).stdout == run(*retry).stdout != first
+    assert "key-1" in run(*retry, "--name", "other").stderr
+
+
+def test_the_checkpoints_of_a_job_are_listed(run: Run, served: Served) -> None:
+    job_id = create(run, priority=90)
+    held = served.claim()
+    with served.database.write() as session:
+        checkpoint = Checkpoint(
+            id=f"checkpoint-{uuid7()}",
+            phase="training_student",
+            role="student",
+            step=120,
+            metrics={},
+            created_at=database_now(session),
+        )
+        verbs.commit_checkpoint(session, verbs.hold(session, *held), checkpoint, [])
+
+    shown = run("jobs", "checkpoints", job_id).stdout
+
+    for word in (checkpoint.id, "training_student", "120"):
+        assert word in shown
+    listed = json.loads(run("jobs", "checkpoints", job_id, "--json").stdout)
+    assert [one["id"] for one in listed["data"]] == [checkpoint.id]
+
+
+def test_the_log_of_an_earlier_attempt_is_printed(run: Run, served: Served) -> None:
+    job_id = create(run, priority=90)
+    held = served.claim()
+    with served.database.write() as session:
+        now = database_now(session)
+        session.add(JobLog(job_id=job_id, fence=held[1], number=1, text="a\nb\n", created_at=now))
+        verbs.give_back(session, verbs.hold(session, *held))
+    served.claim()
+
+    assert run("jobs", "logs", job_id).stdout == ""
+    assert run("jobs", "logs", job_id, "--attempt", "1", "--tail", "1").stdout == "b\n"
+    assert "has had 2" in run("jobs", "logs", job_id, "--attempt", "3").stderr
 
 
 def test_watching_follows_a_job_to_its_result(run: Run, served: Served, tmp_path: Path) -> None:
