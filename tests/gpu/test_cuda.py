@@ -3,6 +3,7 @@
 Needs CUDA; without it there is nothing here to run (`pytest tests/gpu` on a GPU machine).
 """
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from app.contracts.job import JobSpec
+from app.contracts.message import StopReason
 from worker.distillation import pipeline
-from worker.distillation.errors import NonFinite
+from worker.distillation.errors import NonFinite, Stopped
 from worker.distillation.finiteness import FinitenessWatch
 from worker.distillation.reporting import Reporter
 from worker.distillation.workspace import Workspace
@@ -85,6 +87,27 @@ def test_cached_and_live_signals_are_equal_bit_for_bit(tmp_path: Path) -> None:
     )
 
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("family", list(OBJECTIVES))
+def test_a_run_that_was_drained_goes_on_to_the_same_bits(tmp_path: Path, family: str) -> None:
+    spec = spec_of(OBJECTIVES[family])
+    whole = student_of(spec, tmp_path / "whole")
+    workspace = Workspace(tmp_path / "pieces")
+    for last_step in (9, 30, 45):
+        steps = itertools.count()
+        # Asked twice at each step: whether a checkpoint is due, and whether to stop.
+        reporter = Reporter(
+            lambda _: None,
+            lambda steps=steps, last=2 * last_step: (  # type: ignore[misc]
+                StopReason.DRAIN if next(steps) >= last else None
+            ),
+        )
+        with pytest.raises(Stopped):
+            pipeline.run(spec, workspace, reporter)
+    pieces = student_of(spec, workspace.root)
+
+    assert all(torch.equal(whole[name], pieces[name]) for name in whole)
 
 
 def test_a_free_run_learns_too(tmp_path: Path) -> None:
