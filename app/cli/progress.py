@@ -41,6 +41,8 @@ class JobDisplay:
     def show(self, job: Job) -> None:
         if job.status is Status.QUEUED and job.waiting_reason is not None:
             self._say(f"attempt {job.attempt + 1} waits: {job.waiting_reason}")
+        if job.status is Status.PAUSED:
+            self._say("paused; `stillhouse jobs resume` lets it go on")
         for record in job.phases:
             self._show_phase(job, record)
 

@@ -60,11 +60,11 @@ def running_job() -> Job:
     )
 
 
-def shown(*, terminal: bool) -> str:
+def shown(*, terminal: bool, job: Job | None = None) -> str:
     console = Console(file=StringIO(), force_terminal=terminal, width=120, color_system=None)
     with JobDisplay(console) as display:
-        display.show(running_job())
-        display.show(running_job())
+        display.show(job or running_job())
+        display.show(job or running_job())
     assert isinstance(console.file, StringIO)
     return console.file.getvalue()
 
@@ -87,6 +87,12 @@ def test_a_file_has_a_line_for_each_change_and_none_twice() -> None:
         "preparing: succeeded",
         "training_teacher: running",
     ]
+
+
+def test_a_paused_job_is_said_to_be_and_how_it_goes_on() -> None:
+    job = running_job().model_copy(update={"status": Status.PAUSED})
+
+    assert shown(terminal=False, job=job).count("stillhouse jobs resume") == 1
 
 
 def test_the_outcome_tells_each_warning_once() -> None:
