@@ -3,17 +3,44 @@
 from collections.abc import Callable
 
 from tests.faults.outcome import Outcome, Plan
-from tests.faults.rows import kill_stub, kill_training
+from tests.faults.rows import (
+    cancel,
+    damage,
+    database,
+    defaults,
+    disk,
+    kill_stub,
+    kill_training,
+    queue,
+    stop,
+    takeover,
+)
 
 ROWS: dict[str, Callable[[Plan], Outcome]] = {
     "kill_stub": kill_stub.run,
     "kill_training": kill_training.run,
+    "stop": stop.run,
+    "queue": queue.run,
+    "database": database.run,
+    "disk": disk.run,
+    "damage": damage.run,
+    "cancel": cancel.run,
+    "takeover": takeover.run,
+    "takeover_default": defaults.run_takeover,
+    "cancel_default": defaults.run_cancel,
 }
 
 QUICK = [
     ("kill_stub", Plan("postgres", jobs=25, faults=20, seed=1)),
     ("kill_stub", Plan("sqlite", jobs=25, faults=20, seed=2)),
     ("kill_training", Plan("sqlite", jobs=5, faults=15, seed=3)),
+    ("stop", Plan("sqlite", jobs=0, faults=5, seed=5)),
+    ("queue", Plan("sqlite", jobs=0, faults=5, seed=6)),
+    ("database", Plan("postgres", jobs=0, faults=5, seed=7)),
+    ("disk", Plan("sqlite", jobs=0, faults=1, seed=9)),
+    ("damage", Plan("sqlite", jobs=0, faults=20, seed=10)),
+    ("takeover", Plan("sqlite", jobs=0, faults=4, seed=11)),
+    ("cancel", Plan("postgres", jobs=0, faults=10, seed=8)),
 ]
 
 FULL = [

@@ -6,16 +6,16 @@ from tests.faults.history import Expected
 from worker.rehearsal import student_digest
 
 CHECKPOINT_EVERY_SECONDS = 1.0
+STEP_SECONDS = 0.02
 
 
 def rehearsal(
-    name: str, seed: int, steps: int = 150, step_seconds: float = 0.02, **course: str
+    name: str, seed: int, steps: int = 150, *, ignoring: bool = False
 ) -> tuple[dict[str, Any], Expected]:
     """Return the spec of a rehearsal, and what should become of it.
 
-    ``course`` goes into the spec's metadata, for the rehearsal itself.
+    One that is ``ignoring`` does not stop when it is asked to.
     """
-    course |= {"steps": str(steps), "step_seconds": str(step_seconds)}
     spec = {
         "name": name,
         "dataset": {"source": "builtin", "name": "digits"},
@@ -23,7 +23,11 @@ def rehearsal(
         "student": {"architecture": {"name": "mlp"}},
         "training": {"seed": seed},
         "resources": {"checkpoint_every_seconds": CHECKPOINT_EVERY_SECONDS},
-        "metadata": {f"rehearsal.{key}": value for key, value in course.items()},
+        "metadata": {
+            "rehearsal.steps": str(steps),
+            "rehearsal.step_seconds": str(STEP_SECONDS),
+            "rehearsal.ignore_stop": str(ignoring),
+        },
     }
     return spec, Expected(student=student_digest(seed, steps))
 
