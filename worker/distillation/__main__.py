@@ -4,6 +4,7 @@ import argparse
 import ctypes
 import errno
 import faulthandler
+import gc
 import os
 import signal
 import sys
@@ -72,9 +73,13 @@ def _run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> int:
     # Threads that wait for work then sleep: spinning, they stand in each other's way wherever a
     # core is shared (6 times slower, measured on two busy cores). OpenMP reads it when loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # What is loaded now stays: the collector need not walk it while loading, training or exiting.
+    gc.disable()
     # Only now: importing torch takes a second, in which the parent may already die.
     from worker.distillation import pipeline  # noqa: PLC0415
 
+    gc.enable()
+    gc.freeze()
     try:
         pipeline.run(spec, workspace, reporter)
     except JobFailure:
@@ -87,6 +92,8 @@ def _run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> int:
             raise
         reporter.send(Failed(error=_disk_full(error)))
         return ExitCode.DISK_FULL
+    # At the exit there is nothing to look for.
+    gc.freeze()
     return ExitCode.SUCCEEDED
 
 
