@@ -29,6 +29,8 @@ from tests.unit.app.refused import put_knowledge
 
 LONG_ENOUGH_SECONDS = 0.3
 """To be sure that the other transaction waits."""
+LONGEST_SECONDS = 30
+"""That a thread waits for the others, one of which may have failed."""
 NUM_THREADS = 20
 KEYS = [f"key-{number}" for number in range(5)]
 
@@ -64,7 +66,7 @@ def cancelled(database: Database, queue: Queue, spec: JobSpec = SPEC) -> str:
 def test_requests_that_race_with_one_key_make_exactly_one_job(
     database: Database, queue: Queue
 ) -> None:
-    together = threading.Barrier(NUM_THREADS)
+    together = threading.Barrier(NUM_THREADS, timeout=LONGEST_SECONDS)
 
     def post(_: int) -> list[Answer]:
         answers = []
@@ -87,7 +89,7 @@ def test_requests_that_race_with_one_key_make_exactly_one_job(
 def test_bodies_that_race_with_one_key_make_one_job_and_else_are_refused(
     database: Database, queue: Queue
 ) -> None:
-    together = threading.Barrier(NUM_THREADS)
+    together = threading.Barrier(NUM_THREADS, timeout=LONGEST_SECONDS)
 
     def post(number: int) -> str:
         together.wait()
