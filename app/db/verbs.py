@@ -228,7 +228,7 @@ def commit_checkpoint(
     forget(session, of_job.where(Checkpoint.number <= number - KEPT_CHECKPOINTS))
 
 
-def confirm_paused(session: Session, job: Job, by: Actor) -> None:
+def confirm_paused(session: Session, job: Job, by: Actor, **charged: int) -> None:
     """Lay a running job aside that its client has paused; it goes on from its last checkpoint."""
     transition(
         session,
@@ -239,6 +239,7 @@ def confirm_paused(session: Session, job: Job, by: Actor) -> None:
         worker_id=None,
         lease_until=None,
         progress=None,
+        **charged,
     )
 
 
@@ -271,7 +272,7 @@ def _requeue(
 ) -> None:
     """Queue a running job again; one that its client wants paused is laid aside instead."""
     if job.desired_status == DesiredStatus.PAUSED:
-        confirm_paused(session, job, by)
+        confirm_paused(session, job, by, **charged)
         return
     now = database_now(session)
     transition(

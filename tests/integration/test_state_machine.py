@@ -80,7 +80,7 @@ class Model:
         if self.desired == DesiredStatus.CANCELLED:
             return IntegrityError
         if self.desired == DesiredStatus.PAUSED:
-            return self.moved(Status.PAUSED)
+            return self.moved(Status.PAUSED, **charged)
         return self.moved(Status.QUEUED, backs_off=wait > 0, **charged)
 
 
