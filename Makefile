@@ -4,7 +4,7 @@ SERVICE := .venv/.service-installed
 TOOLS := .venv/.tools-installed
 FASHION := .venv/fashion-mnist
 
-.PHONY: help install demo up test check bench bench-api bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows
+.PHONY: help install demo up test check faults-quick faults bench bench-api bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows bench-checkpoints
 .DEFAULT_GOAL := help
 
 help:  ## say what each target does
@@ -27,7 +27,14 @@ check: $(TOOLS)  ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-images bench-knowledge-rows bench-missing-class bench-digits bench-api  ## every figure that has a bar
+faults-quick: $(TOOLS)  ## kill, stop, cut, fill and damage all parts of a running service; some minutes
+	$(BIN)/python -m tests.faults --quick --lanes 2
+	$(BIN)/python -m tests.faults --prove --lanes 2
+
+faults: $(TOOLS)  ## the same thousands of times; many hours
+	$(BIN)/python -m tests.faults --full --lanes 2
+
+bench: bench-images bench-knowledge-rows bench-missing-class bench-digits bench-checkpoints bench-api  ## every figure that has a bar
 
 bench-images: $(TOOLS) $(FASHION)  ## is distilling from knowledge faster than running the teacher along?
 	$(BIN)/python -m benchmarks.image_distillation
@@ -40,6 +47,9 @@ bench-missing-class: $(TOOLS)  ## does a student know a digit that it has never 
 
 bench-losses: $(TOOLS)  ## which losses help? all of them on ten seeds of digits; half an hour
 	$(BIN)/python -m benchmarks.losses
+
+bench-checkpoints: $(TOOLS)  ## what do checkpoints cost? at most 2 % of the time
+	$(BIN)/python -m benchmarks.checkpoint_overhead
 
 bench-api: $(TOOLS)  ## how fast is the API process ready, and how large is it?
 	$(BIN)/python -m benchmarks.api_process

@@ -2,10 +2,13 @@
 
 import argparse
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from tests.faults.outcome import Plan, added_up, append, read, table
+from tests.faults import prove
+from tests.faults.outcome import Outcome, Plan, added_up, append, read, table
 from tests.faults.plans import FULL, QUICK, ROWS
 
 RESULTS = Path("faults.jsonl")
@@ -14,17 +17,25 @@ RESULTS = Path("faults.jsonl")
 def main() -> int:
     """Run what was asked for; return 0 if every row is good."""
     given = _parser().parse_args()
+    if given.prove:
+        proofs = prove.prove(given.lanes)
+        print(prove.table(proofs))
+        return 0 if all(outcome.complaints for outcome in proofs.values()) else 1
     if given.add_up is not None:
         outcomes = added_up(read(given.add_up))
     else:
-        outcomes = []
-        for row, plan in _chosen(given):
-            outcome = ROWS[row](plan)
-            append(outcome, given.results)
-            outcomes.append(outcome)
-            print(f"{row} on {plan.database} took {outcome.seconds:.0f} s", flush=True)
+        with ThreadPoolExecutor(given.lanes) as lanes:
+            outcomes = list(lanes.map(partial(_run, given.results), _chosen(given)))
     print(table(outcomes))
     return 0 if all(outcome.is_good for outcome in outcomes) else 1
+
+
+def _run(results: Path, chosen: tuple[str, Plan]) -> Outcome:
+    row, plan = chosen
+    outcome = ROWS[row](plan)
+    append(outcome, results)
+    print(f"{row} on {plan.database} took {outcome.seconds:.0f} s", flush=True)
+    return outcome
 
 
 def _chosen(given: argparse.Namespace) -> list[tuple[str, Plan]]:
@@ -47,11 +58,13 @@ def _parser() -> argparse.ArgumentParser:
     size.add_argument("--quick", action="store_true", help="the small counts; some minutes")
     size.add_argument("--full", action="store_true", help="the large counts; many hours")
     size.add_argument("--add-up", type=Path, metavar="FILE", help="the table of all runs in a file")
+    size.add_argument("--prove", action="store_true", help="does it notice a sabotaged build?")
     parser.add_argument("--row", choices=list(ROWS), help="this one alone")
     parser.add_argument("--database", choices=["sqlite", "postgres"], help="on this one alone")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--faults", type=int)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--lanes", type=int, default=1, help="rows that run at a time")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where a line a run is added")
     return parser
 

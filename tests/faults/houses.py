@@ -33,7 +33,7 @@ SHORT = {
     "STILLHOUSE_BACKOFF_SECONDS": "0.5",
 }
 """Settings under which a lost worker is missed soon."""
-SABOTAGE = Path(__file__).with_name("sabotage")
+ROOT = Path(__file__).parents[2]
 LOOK_SECONDS = 0.2
 
 
@@ -129,7 +129,7 @@ def open_house(
             **settings,
         }
         if sabotage is not None:
-            environment["PYTHONPATH"] = str(SABOTAGE / sabotage)
+            environment["PYTHONPATH"] = sabotaged(sabotage)
         house = House(folder, environment)
         stack.callback(_end_all, house)
         house.move_in(workers)
@@ -156,6 +156,11 @@ def _database(
     postgres = Postgres(folder)
     stack.callback(postgres.close)
     return postgres, *postgres.make_database()
+
+
+def sabotaged(name: str) -> str:
+    """Return the PYTHONPATH under which every process loads a change to the product."""
+    return f"{ROOT / 'tests' / 'faults' / 'sabotage' / name}:{ROOT}"
 
 
 def _end_all(house: House) -> None:

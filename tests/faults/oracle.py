@@ -102,7 +102,8 @@ def _told(events: list[EventSeen]) -> Iterator[str]:
     kept = [event.data for event in events if event.type == "job.checkpoint"]
     for before, after in itertools.pairwise(kept):
         same = (before["phase"], before["role"]) == (after["phase"], after["role"])
-        if same and before["step"] is not None and before["step"] >= (after["step"] or 0):
+        # Between two stages there is neither a role nor a step.
+        if same and before["role"] is not None and before["step"] >= after["step"]:
             yield f"a checkpoint of step {after['step']} followed one of step {before['step']}"
 
 

@@ -102,7 +102,7 @@ def _damage_newest(house: FaultHouse, job: Job, random: Random) -> str:
             for one in (newest, older)
         ]
     # What both name would take the older with it.
-    victim = random.choice(sorted(digests[0] - digests[1]))
+    victim = random.choice(sorted(digests[0] - digests[1] or digests[0]))
     damage(blob_path(house.blobs, victim), random)
     return newest.id
 

@@ -65,7 +65,7 @@ def _strike(postgres: Postgres, random: Random, number: int) -> None:
         return
     postgres.stop_at_once()
     # Every other time for longer than a lease.
-    time.sleep(random.choice([0.2, LEASE_SECONDS + 1.5]))
+    time.sleep(0.2 if number % 4 else LEASE_SECONDS + 1.5)
     postgres.start_again()
 
 

@@ -15,12 +15,11 @@ from pathlib import Path
 from app.contracts.job import JobSpec
 from app.contracts.message import MESSAGE, CheckpointWritten, ExitCode, Manifest
 from tests.faults.full_disk import ERRORS, MESSAGES
-from tests.faults.houses import SABOTAGE
+from tests.faults.houses import ROOT, sabotaged
 from tests.faults.oracle import STUDENT_FILE
 from tests.faults.outcome import Outcome, Plan
 from worker.rehearsal import student_digest
 
-ROOT = Path(__file__).parents[3]
 STEPS = 150
 AT_ONCE = 2
 MODES = {"full": int(ExitCode.DISK_FULL), "killed": -9}
@@ -79,7 +78,7 @@ class Trial:
         self._student = student_digest(plan.seed, STEPS)
         environment = dict(os.environ)
         if plan.sabotage is not None:
-            environment["PYTHONPATH"] = str(SABOTAGE / plan.sabotage)
+            environment["PYTHONPATH"] = sabotaged(plan.sabotage)
         self._server = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.full_disk", str(spec)],
             cwd=ROOT,
