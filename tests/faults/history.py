@@ -87,6 +87,8 @@ class History:
     jobs: dict[str, JobSeen]
     answers: list[Answer] = field(default_factory=list)
     survivors: list[Survivor] = field(default_factory=list)
+    touched: frozenset[tuple[str, int]] | None = None
+    """The attempts, by job and fence, that the run did harm to; None where it cannot tell."""
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ class FaultHouse:
     watch: Watch
     workers: list[str]
     expected: dict[str, Expected] = field(default_factory=dict)
+    touched: set[tuple[str, int]] | None = field(default_factory=set)
+    """The attempts that were done harm to, by job and fence; None where one cannot tell."""
     is_kept: bool = False
     """Its folder is to stay, for somebody to look into."""
 
@@ -93,7 +95,9 @@ class FaultHouse:
 
     def history(self) -> History:
         jobs = read_jobs(self.database, self.blobs, self.expected)
-        return History(list(self.client.promises), jobs, self.client.answers, self.watch.survivors)
+        touched = None if self.touched is None else frozenset(self.touched)
+        answers, survivors = self.client.answers, self.watch.survivors
+        return History(list(self.client.promises), jobs, answers, survivors, touched)
 
     def judged(self) -> tuple[History, list[str]]:
         """Return what has happened, and what of it is wrong; if anything is, the folder stays."""

@@ -27,6 +27,7 @@ def complaints(history: History) -> list[str]:
     found = [*_promises(history), *_answers(history), *_survivors(history)]
     for job in history.jobs.values():
         wrong = [*_numbers(job), *_attempts(job), *_end(job), *_points(job), *_files(job)]
+        wrong += _unexplained(job, history.touched)
         found += [f"{job.name or job.id}: {sentence}" for sentence in wrong]
     return found
 
@@ -93,6 +94,14 @@ def _attempts(job: JobSeen) -> Iterator[str]:
         if event.type in ENDS_ATTEMPT and running is not None:
             yield from _told(told)
             running = None
+
+
+def _unexplained(job: JobSeen, touched: frozenset[tuple[str, int]] | None) -> Iterator[str]:
+    """An attempt that nobody did harm to ends well: else somebody else has ended it."""
+    if touched is not None:
+        for event in job.events:
+            if event.type == "job.requeued" and (job.id, event.fence) not in touched:
+                yield f"attempt {event.fence} was given up with no reason: {event.message}"
 
 
 def _told(events: list[EventSeen]) -> Iterator[str]:

@@ -82,6 +82,8 @@ def _damage_checkpoints(house: FaultHouse, random: Random) -> dict[str, str]:
             job = None if family.attempt is None else open_jobs.get(family.attempt.job_id)
             if job is None or job.num_checkpoints < 2 or job.id in damaged:
                 continue
+            assert house.touched is not None
+            house.touched.add((job.id, job.fence))
             with contextlib.suppress(psutil.NoSuchProcess):
                 family.child.kill()
                 damaged[job.id] = _damage_newest(house, job, random)

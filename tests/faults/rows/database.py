@@ -26,6 +26,7 @@ def run(plan: Plan) -> Outcome:
     random = Random(plan.seed)  # noqa: S311 (a run that can be had again)
     with open_house("postgres", SHORT, sabotage=plan.sabotage) as house:
         assert house.postgres is not None
+        house.touched = None
         stop = threading.Event()
         poster = threading.Thread(target=_post, args=[house, plan, stop])
         poster.start()

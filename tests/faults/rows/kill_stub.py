@@ -19,6 +19,7 @@ def run(plan: Plan) -> Outcome:
     random = Random(plan.seed)  # noqa: S311 (a run that can be had again)
     with open_house(plan.database, SHORT, sabotage=plan.sabotage) as house:
         killer = Killer(house, random)
+        house.touched = None
         posted = 0
         while posted < plan.jobs or killer.num_killed < plan.faults:
             while len(house.open_jobs()) < MOST_OPEN:

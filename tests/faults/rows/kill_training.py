@@ -22,6 +22,7 @@ def run(plan: Plan) -> Outcome:
     with open_house(plan.database, REAL, num_workers=2, sabotage=plan.sabotage) as house:
         expected = Expected(student=undisturbed(house))
         killer = Killer(house, random)
+        house.touched = None
         posted = 0
         while posted < plan.jobs or killer.num_killed < plan.faults:
             while len(house.open_jobs()) < MOST_OPEN:

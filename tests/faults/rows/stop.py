@@ -38,6 +38,7 @@ def run(plan: Plan) -> Outcome:
             pause(random, 0.5, 2.0)
             working = [family for family in house.families() if family.attempt is not None]
             silent += _freeze(house, random, working[: plan.faults - len(silent)])
+            house.touched = {attempt.key for attempt, _ in silent}
         house.wait_for_end(60)
         history, wrong = house.judged()
         refused = sum(

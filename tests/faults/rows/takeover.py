@@ -40,6 +40,7 @@ def take_over(plan: Plan, settings: dict[str, str], limit_seconds: float) -> Out
             working = [family for family in house.families() if family.attempt is not None]
             fallen = [_kill(house, family, random) for family in working]
             lost += fallen
+            house.touched = {attempt.key for attempt, _ in lost}
             _wait_for_next_attempts(house, fallen, limit_seconds)
         for job in house.open_jobs():
             house.client.cancel(job.id)

@@ -152,6 +152,14 @@ def test_a_client_may_be_told_to_come_again_and_nothing_worse(answer: Answer, sa
     assert all(said in sentence for sentence in found)
 
 
+def test_an_attempt_that_ends_though_nobody_did_it_harm_is_found_out() -> None:
+    explained = replace(of(GOOD), touched=frozenset({(GOOD.id, 1)}))
+    unexplained = replace(of(GOOD), touched=frozenset({(GOOD.id, 2)}))
+
+    assert complaints(explained) == []
+    assert complaints(unexplained) == ["one: attempt 1 was given up with no reason: "]
+
+
 def test_a_process_that_outlives_its_attempt_is_found_out() -> None:
     found = complaints(replace(of(GOOD), survivors=[Survivor(GOOD.id, 1, 4711, 6.0)]))
 
