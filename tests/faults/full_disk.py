@@ -1,10 +1,8 @@
-"""Rehearsals whose disk fills up: `python -m tests.faults.full_disk SPEC`, asked line by line.
+"""A disk that fills up, or a power cut, at a chosen moment of what a process does to one folder.
 
-A line is `MODE AT FOLDER`. A process of its own rehearses the spec in that folder, and every
-operation that changes the folder is counted: each file opened to be written, its write, each fsync,
-rename and new folder. At number ``AT`` (from 1; 0 for never) and ever after it fails as on a full
-disk, a write after half of its bytes; in the mode `killed` the process dies there instead. The
-answer is a line with its exit code and how many operations there were.
+Every operation that changes the folder is counted: each file opened to be written, its write, each
+fsync, rename and new folder. At number ``at`` (from 1; 0 for never) and ever after it fails as on a
+full disk, a write after half of its bytes; in the mode `killed` the process dies there instead.
 """
 
 import builtins
@@ -13,19 +11,9 @@ import io
 import os
 import shutil
 import signal
-import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import IO, Any, Self
-
-import worker.distillation.checkpoint as checkpoints
-from worker import rehearsal
-
-TICK_SECONDS = 0.1
-MESSAGES = "messages"
-ERRORS = "errors"
 
 
 class Disk:
@@ -100,51 +88,11 @@ class _Written:
 _OPEN: Any = builtins.open
 
 
-def main() -> None:
-    """Answer each line; every rehearsal is a fork of this process, which has loaded all of it."""
-    spec = sys.argv[1]
-    for line in sys.stdin:
-        mode, at, folder = line.split()
-        counted, count = os.pipe()
-        pid = os.fork()
-        if pid == 0:
-            os._exit(_rehearse(spec, Disk(folder, mode, int(at)), Path(folder), count))
-        os.close(count)
-        _, status = os.waitpid(pid, 0)
-        with os.fdopen(counted) as stream:
-            operations = stream.read() or "0"
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)} {operations}\n")
-        sys.stdout.flush()
-
-
-def _rehearse(spec: str, disk: Disk, folder: Path, count: int) -> int:
-    # A pipe on which nothing comes: nobody asks this trainer to stop.
-    heard, _ = os.pipe()
-    with (folder / MESSAGES).open("wb") as messages, (folder / ERRORS).open("wb") as errors:
-        os.dup2(errors.fileno(), sys.stderr.fileno())
-        descriptors = ["--messages-fd", str(os.dup(messages.fileno())), "--control-fd", str(heard)]
-    _put_between(disk)
-    try:
-        code = rehearsal.main([spec, str(folder), *descriptors])
-    except BaseException:  # noqa: BLE001 (as the interpreter would)
-        traceback.print_exc()
-        code = 1
-    os.write(count, str(disk.count).encode())
-    return code
-
-
-def _put_between(disk: Disk) -> None:
+def put_between(disk: Disk) -> None:
+    """Have all that this process does from now on go through the disk."""
     for name in ("fsync", "rename", "replace", "mkdir"):
         setattr(os, name, disk.checked(getattr(os, name)))
     for module in (builtins, io):
         vars(module)["open"] = disk.opened
     # Else its copies go round Python's files.
     vars(shutil)["_USE_CP_SENDFILE"] = False
-    # A clock that goes by how often it is looked at: checkpoints at the same steps each time.
-    seconds = iter(range(10**9))
-    clock = SimpleNamespace(monotonic=lambda: TICK_SECONDS * next(seconds))
-    vars(checkpoints)["time"] = clock
-
-
-if __name__ == "__main__":
-    main()

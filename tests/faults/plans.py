@@ -9,6 +9,7 @@ from tests.faults.rows import (
     database,
     defaults,
     disk,
+    disk_service,
     kill_stub,
     kill_training,
     queue,
@@ -23,6 +24,7 @@ ROWS: dict[str, Callable[[Plan], Outcome]] = {
     "queue": queue.run,
     "database": database.run,
     "disk": disk.run,
+    "disk_service": disk_service.run,
     "damage": damage.run,
     "cancel": cancel.run,
     "takeover": takeover.run,
@@ -40,6 +42,7 @@ QUICK = [
     ("cancel", Plan("postgres", jobs=0, faults=10, seed=8)),
     ("stop", Plan("postgres", jobs=0, faults=5, seed=5)),
     ("takeover", Plan("sqlite", jobs=0, faults=4, seed=11)),
+    ("disk_service", Plan("sqlite", jobs=0, faults=6, seed=12)),
     ("disk", Plan("sqlite", jobs=0, faults=1, seed=9)),
 ]
 """The longest first, so that two lanes end at about the same time."""
@@ -55,6 +58,7 @@ FULL = [
     ("queue", Plan("sqlite", jobs=0, faults=100, seed=8)),
     ("database", Plan("postgres", jobs=0, faults=200, seed=9)),
     ("disk", Plan("sqlite", jobs=0, faults=20, seed=10)),
+    ("disk_service", Plan("postgres", jobs=0, faults=200, seed=18)),
     ("damage", Plan("postgres", jobs=0, faults=500, seed=11)),
     ("damage", Plan("sqlite", jobs=0, faults=500, seed=12)),
     ("cancel", Plan("postgres", jobs=0, faults=500, seed=13)),

@@ -9,7 +9,7 @@ from tests.faults.plans import ROWS
 SABOTAGES = {
     "fence_off": ("stop", Plan("sqlite", jobs=0, faults=4, seed=1)),
     "grace_off": ("database", Plan("postgres", jobs=0, faults=1, seed=2)),
-    "doorbell_as_truth": ("queue", Plan("sqlite", jobs=0, faults=2, seed=3)),
+    "doorbell_as_truth": ("queue", Plan("sqlite", jobs=0, faults=1, seed=3)),
     "no_temporary_folder": ("disk", Plan("sqlite", jobs=0, faults=1, seed=4)),
     "digests_unread": ("damage", Plan("sqlite", jobs=0, faults=4, seed=5)),
 }
@@ -29,8 +29,14 @@ def _run(sabotage: str) -> Outcome:
 
 def table(outcomes: dict[str, Outcome]) -> str:
     """Return a Markdown table of what was sabotaged and what was said of it."""
-    lines = ["| sabotage | row | complaints | the first |", "| --- | --- | --- | --- |"]
+    lines = [
+        "| sabotage | row | complaints | the first | seconds |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for sabotage, one in outcomes.items():
-        first = one.complaints[0] if one.complaints else "NOT NOTICED"
-        lines.append(f"| {sabotage} | {one.row} | {len(one.complaints)} | {first[:160]} |")
+        first = one.complaints[0].replace("\n", " ") if one.complaints else "NOT NOTICED"
+        lines.append(
+            f"| {sabotage} | {one.row} | {len(one.complaints)} | {first[:150]} "
+            f"| {one.seconds:.0f} |"
+        )
     return "\n".join(lines)

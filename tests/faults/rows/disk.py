@@ -14,7 +14,7 @@ from pathlib import Path
 
 from app.contracts.job import JobSpec
 from app.contracts.message import MESSAGE, CheckpointWritten, ExitCode, Manifest
-from tests.faults.full_disk import ERRORS, MESSAGES
+from tests.faults.disk_trials import ERRORS, MESSAGES
 from tests.faults.houses import ROOT, sabotaged
 from tests.faults.oracle import STUDENT_FILE
 from tests.faults.outcome import Outcome, Plan
@@ -80,7 +80,7 @@ class Trial:
         if plan.sabotage is not None:
             environment["PYTHONPATH"] = sabotaged(plan.sabotage)
         self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.full_disk", str(spec)],
+            [sys.executable, "-m", "tests.faults.disk_trials", str(spec)],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,

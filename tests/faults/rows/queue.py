@@ -13,7 +13,7 @@ SETTINGS = {**SHORT, "STILLHOUSE_REAP_SECONDS": "5"}
 """With the reconciler as quick as it is by default."""
 JOBS_A_FAULT = 5
 LIMIT_SECONDS = 20.0
-WAIT_SECONDS = 60.0
+WAIT_SECONDS = 40.0
 
 
 def run(plan: Plan) -> Outcome:
