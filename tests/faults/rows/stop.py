@@ -11,6 +11,7 @@ from app.db.models import Job
 from tests.faults.history import History
 from tests.faults.houses import SHORT, FaultHouse, open_house
 from tests.faults.kills import pause
+from tests.faults.oracle import FINAL
 from tests.faults.outcome import Figure, Outcome, Plan
 from tests.faults.processes import Attempt, WorkerFamily
 from tests.faults.specs import rehearsal
@@ -105,15 +106,19 @@ def _wait_until_taken_over(house: FaultHouse, attempt: Attempt) -> None:
 
 
 def gaps(history: History, lost: list[tuple[Attempt, float]]) -> list[float]:
-    """Return how long each job waited for its next attempt after a moment; an hour if for ever."""
-    return [
-        next(
-            (
-                event.at - moment
-                for event in history.jobs[attempt.job_id].events
-                if event.type == "job.claimed" and event.fence == attempt.fence + 1
-            ),
-            3600.0,
-        )
-        for attempt, moment in lost
-    ]
+    """Return how long each job waited for its next attempt after a moment; an hour if for ever.
+
+    An attempt that came to its end just before it could be harmed has none.
+    """
+    waits = []
+    for attempt, moment in lost:
+        events = history.jobs[attempt.job_id].events
+        if events[-1].type in FINAL and events[-1].fence == attempt.fence:
+            continue
+        claims = [
+            event.at
+            for event in events
+            if event.type == "job.claimed" and event.fence == attempt.fence + 1
+        ]
+        waits.append(claims[0] - moment if claims else 3600.0)
+    return waits

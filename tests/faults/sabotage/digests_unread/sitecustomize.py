@@ -7,7 +7,7 @@ from typing import Any
 from tests.faults.sabotage.after_import import after_import
 
 
-def _fetch(storage: Any, sha256: str, _size: int, target: Path) -> None:  # noqa: ANN401 (a Storage, which is not loaded yet)
+def _fetch(storage: Any, sha256: str, _size: int, target: Path, *_: object) -> None:  # noqa: ANN401 (a Storage, which is not loaded yet)
     blob = storage.find(sha256)
     with target.open("wb") as file:
         file.writelines(storage.read(sha256, 0, blob.bytes))
