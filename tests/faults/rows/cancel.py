@@ -13,7 +13,8 @@ from tests.faults.specs import rehearsal
 
 AT_A_TIME = 6
 GRACEFUL_LIMIT_SECONDS = 15.0
-STEPS = 400
+STEPS = 6000
+"""Two minutes: no trainer that is to ignore a wish may end by itself first."""
 LONGEST_WAIT_SECONDS = 3.0
 
 
