@@ -2,7 +2,8 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -36,10 +37,12 @@ class Storage:
     def __init__(self, url: str) -> None:
         """Open ``url``: a folder, made when it does not exist, or ``s3://BUCKET/PREFIX``."""
         self._store: ObjectStore
+        self._folder: Path | None = None
         if url.startswith("s3://"):
             self._store = S3Store.from_url(url, client_options={"allow_http": True})
         else:
-            self._store = LocalStore(prefix=Path(url).absolute(), mkdir=True)
+            self._folder = Path(url).absolute()
+            self._store = LocalStore(prefix=self._folder, mkdir=True)
 
     def put(self, path: Path) -> str:
         """Store a file and return its sha256 in hex."""
@@ -49,6 +52,8 @@ class Storage:
         # A blob of another size was cut short by bad luck, and is written again.
         if blob is None or blob.bytes != path.stat().st_size or blob.age > STALE_AFTER:
             obstore.put(self._store, _key(digest), path)
+            if self._folder is not None:
+                _sync(self._folder / _key(digest))
         return digest
 
     def prepare(self) -> None:
@@ -73,16 +78,23 @@ class Storage:
             )
             yield bytes(chunk)
 
-    def fetch(self, sha256: str, size: int, target: Path) -> None:
-        """Write a blob of ``size`` bytes to ``target``.
+    def fetch(
+        self, sha256: str, size: int, target: Path, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Write a blob of ``size`` bytes to ``target``; ``check`` is called at each chunk.
 
         Raises:
             FileNotFoundError: There is no such blob.
             ValueError: The bytes do not have that digest.
         """
+        blob = self.find(sha256)
+        # Asked first: reading beyond the end of one that was cut is an error of the storage's own.
+        if blob is not None and blob.bytes != size:
+            raise ValueError(f"blob {sha256} is damaged: it has {blob.bytes} bytes, not {size}")
         digest = hashlib.sha256()
         with target.open("wb") as file:
             for chunk in self.read(sha256, 0, size):
+                check()
                 digest.update(chunk)
                 file.write(chunk)
         if digest.hexdigest() != sha256:
@@ -117,6 +129,16 @@ class Storage:
         """Remove a blob; one that is not there is no error."""
         with contextlib.suppress(FileNotFoundError):
             obstore.delete(self._store, _key(sha256))
+
+
+def _sync(path: Path) -> None:
+    """Make a file and its name survive a power cut: a row will say that it is there."""
+    for each in (path, path.parent):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _key(sha256: str) -> str:

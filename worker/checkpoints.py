@@ -6,7 +6,7 @@ The commit of its row is what makes a checkpoint count; until then the one befor
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +25,9 @@ from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.lifecycle import Event
 from app.db.models import Job
 from app.db.session import Database, database_now
+from app.db.verbs import KEPT_CHECKPOINTS
 from app.storage import Storage
-from worker.delivery import BadDelivery, store_file
+from worker.delivery import BadDelivery, inside, store_file
 from worker.lease import Claim
 
 log = get_logger(__name__)
@@ -34,14 +35,30 @@ log = get_logger(__name__)
 RETRY_SECONDS = 2.0
 MOST_TRIES = 15
 """Of the last checkpoint, for which an attempt that ends waits."""
+GIVEN_UP_SECONDS = 2.0
+OFFERS = "checkpoint.offers"
+PRIVATE = {"training.safetensors"}
+"""Files that are a checkpoint's alone; a model's weights may be another job's as well."""
 FETCHED = "checkpoint.fetched"
 """The folder into which one is brought before any of it takes its place."""
+
+
+class GivenUp(Exception):
+    """The attempt is over, and nothing more is kept of it."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A checkpoint that a trainer has told of, and where its files are linked."""
+
+    message: CheckpointWritten
+    folder: Path
 
 
 class Keeper:
     """Keeps checkpoints in a thread of its own: storing one may take longer than a lease lasts.
 
-    Only the newest that was offered is kept; leaving the block waits for it.
+    Only the newest that was offered is kept; leaving the block waits for it, unless ``give_up``.
     """
 
     def __init__(self, database: Database, storage: Storage, claim: Claim, folder: Path) -> None:
@@ -49,11 +66,15 @@ class Keeper:
         self._storage = storage
         self._claim = claim
         self._folder = folder
-        self._offered: CheckpointWritten | None = None
+        self._offered: Offer | None = None
+        self._num_offers = 0
         self._stored: set[str] = set()
+        self._private: list[set[str]] = []
+        """Of each checkpoint committed here, the digests that no other file will ever have."""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
+        self._given_up = False
         self._thread = threading.Thread(target=self._keep_until_the_end, name="keeper", daemon=True)
 
     def __enter__(self) -> Self:
@@ -68,22 +89,48 @@ class Keeper:
     ) -> None:
         self._stopping = True
         self._wake.set()
-        self._thread.join()
+        # One large file may be under way; it is lost with its fence, and nobody waits for it.
+        self._thread.join(timeout=GIVEN_UP_SECONDS if self._given_up else None)
 
     def offer(self, message: CheckpointWritten) -> None:
-        """Keep this checkpoint, unless a newer one comes before its turn."""
+        """Keep this checkpoint, unless a newer one comes before its turn.
+
+        Its files are linked aside at once: the trainer will remove them while they are stored.
+        """
+        self._num_offers += 1
+        offer = Offer(message, self._folder / OFFERS / str(self._num_offers))
+        try:
+            self._link(offer)
+        except (BadDelivery, OSError) as error:
+            log.warning("checkpoint_not_taken", reason=str(error), **self._names)
+            return
         with self._lock:
-            self._offered = message
+            passed_over, self._offered = self._offered, offer
+        if passed_over is not None:
+            shutil.rmtree(passed_over.folder)
         self._wake.set()
+
+    def give_up(self) -> None:
+        """Keep nothing more: the job is cancelled, or another attempt's."""
+        self._given_up = True
+
+    def _link(self, offer: Offer) -> None:
+        for file in offer.message.files:
+            path = inside(file.path)
+            target = offer.folder / path
+            # Outputs of earlier stages are in every checkpoint and never change.
+            if file.sha256 not in self._stored:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.hardlink_to(self._folder / path)
 
     def _keep_until_the_end(self) -> None:
         tries_left = MOST_TRIES
-        while tries_left:
+        while tries_left and not self._given_up:
             # Asked before the offer is taken, so that the last one is not missed.
             stopping = self._stopping
-            message = self._taken()
-            if message is not None:
-                kept = self._try(message)
+            offer = self._taken()
+            if offer is not None:
+                kept = self._try(offer)
                 tries_left -= stopping and not kept
             elif stopping:
                 return
@@ -91,31 +138,33 @@ class Keeper:
                 self._wake.wait()
                 self._wake.clear()
 
-    def _taken(self) -> CheckpointWritten | None:
+    def _taken(self) -> Offer | None:
         with self._lock:
-            message, self._offered = self._offered, None
-        return message
+            offer, self._offered = self._offered, None
+        return offer
 
-    def _try(self, message: CheckpointWritten) -> bool:
+    def _try(self, offer: Offer) -> bool:
         """Keep a checkpoint; return whether nothing more is to be done about it."""
         try:
-            self._keep(message)
-        except (verbs.FenceLost, BadDelivery) as error:
-            # Another attempt has begun; or a newer checkpoint, and the trainer has removed this.
-            log.info("checkpoint_passed_over", reason=str(error), **self._names)
+            self._keep(offer)
+        except (verbs.FenceLost, BadDelivery, GivenUp) as error:
+            log.warning("checkpoint_passed_over", reason=str(error), **self._names)
         except (SQLAlchemyError, BaseError, OSError) as error:
             log.warning("checkpoint_not_kept", reason=type(error).__name__, **self._names)
             time.sleep(RETRY_SECONDS)
             with self._lock:
-                self._offered = self._offered or message
+                self._offered = self._offered or offer
             return False
+        shutil.rmtree(offer.folder, ignore_errors=True)
         return True
 
-    def _keep(self, message: CheckpointWritten) -> None:
+    def _keep(self, offer: Offer) -> None:
+        message = offer.message
         for file in message.files:
-            # Outputs of earlier stages are in every checkpoint and never change.
+            if self._given_up:
+                raise GivenUp("the attempt is over")
             if file.sha256 not in self._stored:
-                store_file(self._storage, self._folder, file)
+                store_file(self._storage, offer.folder, file)
                 self._stored.add(file.sha256)
         files = [
             CheckpointFile(path=file.path, bytes=file.bytes, sha256=file.sha256)
@@ -135,6 +184,22 @@ class Keeper:
             )
             verbs.commit_checkpoint(session, job, row, files)
         log.info("checkpoint_kept", phase=message.phase, step=message.step, **self._names)
+        self._private.append({f.sha256 for f in message.files if Path(f.path).name in PRIVATE})
+        self._remove_forgotten()
+
+    def _remove_forgotten(self) -> None:
+        """Remove the bytes of optimizers that no checkpoint names any more.
+
+        They would else lie about for a day, and those of a large model are many.
+        """
+        for digest in set().union(*self._private[:-KEPT_CHECKPOINTS]):
+            with self._database.read() as session:
+                query = select(CheckpointFile.path).where(CheckpointFile.sha256 == digest)
+                is_named = session.scalars(query).first() is not None
+            if not is_named:
+                self._storage.delete(digest)
+                self._stored.discard(digest)
+        self._private = self._private[-KEPT_CHECKPOINTS:]
 
     @property
     def _names(self) -> dict[str, object]:
@@ -149,10 +214,13 @@ class Kept:
     files: Sequence[CheckpointFile]
 
 
-def restore(database: Database, storage: Storage, job: Job, folder: Path) -> None:
+def restore(
+    database: Database, storage: Storage, job: Job, folder: Path, check: Callable[[], None]
+) -> None:
     """Bring a job's newest whole checkpoint into an attempt's folder, if it has one.
 
-    A damaged one is told of in the job's events, and the one before is taken.
+    A damaged one is told of in the job's events, and the one before is taken. ``check`` is called
+    now and then and may raise what it likes.
 
     Raises:
         FenceLost: The job is another attempt's.
@@ -166,13 +234,13 @@ def restore(database: Database, storage: Storage, job: Job, folder: Path) -> Non
             "step": kept.row.step,
         }
         try:
-            _fetch(storage, kept.files, folder)
+            _fetch(storage, kept.files, folder, check)
         except (FileNotFoundError, ValueError) as error:
             log.warning("checkpoint_damaged", job_id=job.id, number=kept.row.number, why=str(error))
             message = f"Checkpoint {kept.row.number} is damaged and not used."
             _record(database, job, Event("job.checkpoint_damaged", message, data))
         else:
-            message = f"It goes on from checkpoint {kept.row.number} ({where})."
+            message = f"It was given checkpoint {kept.row.number} to go on from ({where})."
             _record(database, job, Event("job.restored", message, data))
             return
 
@@ -194,13 +262,15 @@ def _kept(database: Database, job_id: str) -> list[Kept]:
         ]
 
 
-def _fetch(storage: Storage, files: Sequence[CheckpointFile], folder: Path) -> None:
+def _fetch(
+    storage: Storage, files: Sequence[CheckpointFile], folder: Path, check: Callable[[], None]
+) -> None:
     fetched = folder / FETCHED
     try:
         for file in files:
             target = fetched / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
-            storage.fetch(file.sha256, file.bytes, target)
+            storage.fetch(file.sha256, file.bytes, target, check)
         for path in list(fetched.iterdir()):
             path.rename(folder / path.name)
     finally:

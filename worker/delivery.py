@@ -53,13 +53,25 @@ def add_results(session: Session, job: Job, files: list[JobFile], report: Report
         session.add(_model(session, job, "teacher", spec.teacher.architecture, report.teacher))
 
 
+def inside(path: str) -> PurePosixPath:
+    """Return a path that a trainer names, which must lead nowhere but down.
+
+    Raises:
+        BadDelivery: It does not.
+    """
+    relative = PurePosixPath(path)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise BadDelivery(f"the manifest names {path!r}, which is not inside the folder")
+    return relative
+
+
 def store_file(storage: Storage, folder: Path, file: OutputFile) -> Path:
     """Check a file of a folder against what is said of it, store it, and return where it lies.
 
     Raises:
         BadDelivery: It is missing, strange or another.
     """
-    path = folder / PurePosixPath(file.path)
+    path = folder / inside(file.path)
     if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
         raise BadDelivery(f"the manifest names {file.path!r}, which is not inside the folder")
     try:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from app.contracts.job import JobError, Phase
-from app.contracts.message import ExitCode
+from app.contracts.message import STOPPED, ExitCode
 from app.contracts.report import Report
 
 TRIES_IN_LITTLE_MEMORY = 2
@@ -32,8 +32,8 @@ class Ending:
     error: JobError | None = None
     report: Report | None = None
     phase: Phase | None = None
-    stopped: bool = False
-    """The trainer was asked to stop: its worker goes, or its client wants it."""
+    killed: bool = False
+    """It was killed because it did not stop in time when it was asked to."""
     overdue: bool = False
     hung: bool = False
     """It made no step for so long that it was killed."""
@@ -48,7 +48,8 @@ class Ending:
             return Verdict.FAIL
         if self.exit_code == ExitCode.DISK_FULL:
             return Verdict.SET_ASIDE
-        return Verdict.GIVE_BACK if self.stopped and not self.hung else Verdict.RETRY
+        has_stopped = self.exit_code in STOPPED.values()
+        return Verdict.GIVE_BACK if has_stopped or self.killed else Verdict.RETRY
 
     @property
     def most_failures(self) -> int | None:

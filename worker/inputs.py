@@ -1,6 +1,7 @@
 """Puts into an attempt's workspace what the spec names, and knowledge that may spare a teacher."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from obstore.exceptions import BaseError
@@ -25,12 +26,17 @@ OFFERED = "knowledge"
 
 
 def fetch_inputs(
-    database: Database, storage: Storage, job: Job, spec: JobSpec, workspace: Path
+    database: Database,
+    storage: Storage,
+    job: Job,
+    spec: JobSpec,
+    workspace: Path,
+    check: Callable[[], None],
 ) -> None:
     """Put all that a spec names under ``workspace/inputs``; knowledge is held for this job.
 
     Knowledge that equals what the job would collect comes into `inputs/knowledge`: the trainer
-    decides whether it really does.
+    decides whether it really does. ``check`` is called now and then and may raise what it likes.
 
     Raises:
         InputMissing: Something that the spec names is gone.
@@ -49,17 +55,17 @@ def fetch_inputs(
     for path, file in wanted.items():
         target = _target(workspace, path)
         try:
-            storage.fetch(file.sha256, file.bytes, target)
+            storage.fetch(file.sha256, file.bytes, target, check)
         except FileNotFoundError as error:
             raise InputMissing(f"the stored bytes of {path} are gone") from error
-    _offer(storage, optional, workspace)
+    _offer(storage, optional, workspace, check)
 
 
-def _offer(storage: Storage, files: Inputs, workspace: Path) -> None:
+def _offer(storage: Storage, files: Inputs, workspace: Path, check: Callable[[], None]) -> None:
     """Fetch knowledge that is not needed: without it the trainer asks the teacher again."""
     try:
         for path, file in files.items():
-            storage.fetch(file.sha256, file.bytes, _target(workspace, f"{OFFERED}/{path}"))
+            storage.fetch(file.sha256, file.bytes, _target(workspace, f"{OFFERED}/{path}"), check)
     except (OSError, ValueError, BaseError) as error:
         log.warning("knowledge_not_offered", reason=str(error))
         shutil.rmtree(workspace / "inputs" / OFFERED)

@@ -4,6 +4,7 @@ import os
 from datetime import datetime
 from pathlib import Path
 
+from pydantic import JsonValue
 from sqlalchemy import delete
 from sqlalchemy.orm import Session
 
@@ -15,6 +16,7 @@ from app.contracts.message import (
     PhaseStarted,
     ProgressMade,
     Warned,
+    WentOn,
 )
 from app.db import verbs
 from app.db.lifecycle import Event
@@ -94,6 +96,10 @@ def write_messages(session: Session, job: Job, messages: list[AnyMessage]) -> No
             case Warned() if message.message not in job.warnings:
                 event = Event("job.warning", message.message)
                 verbs.record(session, job, event, warnings=[*job.warnings, message.message])
+            case WentOn():
+                words = f"The {_spoken(message.role).lower()} goes on from step {message.step:,}."
+                data: dict[str, JsonValue] = {"role": message.role, "step": message.step}
+                verbs.record(session, job, Event("job.went_on", words, data))
             case MetricsMeasured():
                 session.add_all(
                     JobMetric(
@@ -178,5 +184,5 @@ def _record_of(job: Job, phase: Phase) -> PhaseRecord | None:
     return None
 
 
-def _spoken(phase: Phase) -> str:
-    return phase.replace("_", " ").capitalize()
+def _spoken(name: str) -> str:
+    return name.replace("_", " ").capitalize()

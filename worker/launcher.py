@@ -60,13 +60,13 @@ class Trainer:
     @classmethod
     def start(cls, module: str, folder: Path, *, use_gpu: bool) -> Self:
         """Start a trainer on the workspace ``folder``, which holds `spec.json` and `inputs`."""
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        if not use_gpu:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
         read_end, write_end = os.pipe()
         heard_end, control_end = os.pipe()
         for descriptor in (read_end, control_end):
             os.set_blocking(descriptor, False)
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        if not use_gpu:
-            environment["CUDA_VISIBLE_DEVICES"] = ""
         sandbox = prefix()
         command = [*sandbox, sys.executable, "-P", "-u", "-m", module]
         command += [str(folder / "spec.json"), str(folder)]
@@ -74,19 +74,25 @@ class Trainer:
         if not sandbox:
             # In a sandbox its parent is another, and the sandbox itself ends with this process.
             command += ["--parent-pid", str(os.getpid())]
-        with (folder / "trainer.log").open("ab") as output:
-            process = subprocess.Popen(  # noqa: S603 (the command is ours)
-                command,
-                cwd=folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                pass_fds=[write_end, heard_end],
-                start_new_session=True,
-            )
-        os.close(write_end)
-        os.close(heard_end)
+        try:
+            with (folder / "trainer.log").open("ab") as output:
+                process = subprocess.Popen(  # noqa: S603 (the command is ours)
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=[write_end, heard_end],
+                    start_new_session=True,
+                )
+        except OSError:
+            os.close(read_end)
+            os.close(control_end)
+            raise
+        finally:
+            os.close(write_end)
+            os.close(heard_end)
         return cls(process, read_end, control_end, in_sandbox=bool(sandbox))
 
     @property
@@ -115,14 +121,14 @@ class Trainer:
     def exit_code(self) -> int | None:
         """Return the exit code, negative for a signal; None while it runs."""
         code = self._process.poll()
-        if self._in_sandbox and code is not None and code > OF_A_SIGNAL:
+        if self._in_sandbox and code is not None and 0 < code - OF_A_SIGNAL < signal.NSIG:
             return OF_A_SIGNAL - code
         return code
 
-    def stop(self, reason: StopReason, patience_seconds: float) -> None:
+    def stop(self, reason: StopReason, patience_seconds: float) -> bool:
         """Ask the trainer to stop at its next step; kill it when it has not after a while.
 
-        Call it again and again until the trainer has ended.
+        Call it again and again until the trainer has ended. Returns whether it had to be killed.
         """
         if self._asked is None:
             self._asked_at = time.monotonic()
@@ -130,8 +136,10 @@ class Trainer:
             self._asked = reason
             with contextlib.suppress(BrokenPipeError, BlockingIOError):
                 os.write(self._control, f"{reason}\n".encode())
-        if time.monotonic() - self._asked_at > patience_seconds:
-            self.kill()
+        if time.monotonic() - self._asked_at <= patience_seconds:
+            return False
+        self.kill()
+        return True
 
     def dump_stacks(self) -> None:
         """Have the trainer print where each of its threads is, even one that hangs."""

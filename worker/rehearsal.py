@@ -31,6 +31,7 @@ from app.contracts.message import (
     PhaseFinished,
     PhaseStarted,
     StopReason,
+    WentOn,
 )
 from app.contracts.report import FullReport, ModelReport, Report, Scores
 from worker.distillation.__main__ import Control, MessagePipe, is_disk_full
@@ -156,7 +157,11 @@ def rehearse(spec: JobSpec, course: Course, workspace: Workspace, reporter: Repo
 def _train(spec: JobSpec, course: Course, workspace: Workspace, reporter: Reporter) -> None:
     """Make the steps that are left, and leave the student and a checkpoint of it."""
     checkpoints = Checkpoints(spec, workspace, reporter)
-    state = _newest(checkpoints) or State.first(spec.training.seed)
+    newest = _newest(checkpoints)
+    if newest is not None:
+        phase = Phase.TRAINING_STUDENT
+        reporter.send(WentOn(phase=phase, role=STUDENT, step=newest.step))
+    state = newest or State.first(spec.training.seed)
     pace = Pace(Phase.TRAINING_STUDENT, course.steps, spec.training.batch_size)
     pace.first = state.step
     while state.step < course.steps:
@@ -173,7 +178,7 @@ def _train(spec: JobSpec, course: Course, workspace: Workspace, reporter: Report
     with workspace.writing(STUDENT) as folder:
         _save(spec, state, folder)
     checkpoints.announce(Mark(Phase.TRAINING_STUDENT, STUDENT, state.step), folder=None)
-    checkpoints.forget()
+    checkpoints.clear()
 
 
 def _make_step(course: Course, step: int) -> None:
@@ -189,7 +194,10 @@ def _newest(checkpoints: Checkpoints) -> State | None:
     if folder is None:
         return None
     state = State.model_validate_json((folder / STATE_FILE).read_bytes())
-    return state if state.belongs_to == checkpoints.belonging() else None
+    if state.belongs_to == checkpoints.belonging():
+        return state
+    checkpoints.discard(STUDENT)
+    return None
 
 
 def _save(spec: JobSpec, state: State, folder: Path) -> None:

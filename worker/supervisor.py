@@ -49,6 +49,10 @@ LAST_GOOD = "last_good"
 LastWrite = Callable[[Session, Job], object]
 
 
+class Interrupted(Exception):
+    """Someone wants the attempt to end before its trainer has started."""
+
+
 class Supervisor:
     """Runs jobs one after another for one worker."""
 
@@ -106,18 +110,31 @@ class Supervisor:
         (folder / "spec.json").write_text(spec.model_dump_json(indent=2))
         claim = Claim(job.id, job.fence)
         with Lease(self._database, claim, self._settings, folder / "trainer.log") as lease:
-            try:
-                fetch_inputs(self._database, self._storage, job, spec, folder)
-            except InputMissing as missing:
-                last_write = self._fail(input_missing(missing), [])
-            else:
-                restore(self._database, self._storage, job, folder)
-                with Keeper(self._database, self._storage, claim, folder) as keeper:
-                    ending = self._train(spec, folder, lease, keeper)
-                last_write = self._last_write(ending, spec, folder)
+            last_write = self._run(job, spec, folder, lease)
         if lease.wish is Wish.ABANDON:
             raise verbs.FenceLost("the lease could not be kept")
         self._commit(job, last_write)
+
+    def _run(self, job: Job, spec: JobSpec, folder: Path, lease: Lease) -> LastWrite:
+        """Bring what the trainer needs, run it, and return what ends the attempt."""
+
+        def check() -> None:
+            if lease.wish is not Wish.GO_ON or self._draining():
+                raise Interrupted
+
+        try:
+            fetch_inputs(self._database, self._storage, job, spec, folder, check)
+            restore(self._database, self._storage, job, folder, check)
+        except InputMissing as missing:
+            return self._fail(input_missing(missing), [])
+        except Interrupted:
+            return verbs.give_back
+        claim = Claim(job.id, job.fence)
+        with Keeper(self._database, self._storage, claim, folder) as keeper:
+            ending = self._train(spec, folder, lease, keeper)
+            if lease.wish in {Wish.STOP, Wish.KILL, Wish.ABANDON}:
+                keeper.give_up()
+        return self._last_write(ending, spec, folder)
 
     def _train(self, spec: JobSpec, folder: Path, lease: Lease, keeper: Keeper) -> Ending:
         """Run the trainer to its end, passing on what it says and what the client wants."""
@@ -148,8 +165,7 @@ class Supervisor:
             return
         reason = self._reason_to_stop(wish, ending)
         if reason is not None:
-            ending.stopped = True
-            trainer.stop(reason, self._settings.terminate_seconds)
+            ending.killed |= trainer.stop(reason, self._settings.terminate_seconds)
 
     def _reason_to_stop(self, wish: Wish, ending: Ending) -> StopReason | None:
         if wish is Wish.STOP or ending.overdue:

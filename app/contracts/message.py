@@ -30,6 +30,21 @@ class ProgressMade(BaseModel):
     progress: Progress
 
 
+class StillAlive(BaseModel):
+    """The trainer works, between two steps: at a long validation, for one."""
+
+    type: Literal["alive"] = "alive"
+
+
+class WentOn(BaseModel):
+    """A training, or the collection of knowledge, goes on from a checkpoint."""
+
+    type: Literal["went_on"] = "went_on"
+    phase: Phase
+    role: str
+    step: int = Field(description="The first that it makes, from 0.")
+
+
 class MetricsMeasured(BaseModel):
     """Values of series such as `student/validation_accuracy`, at an optimizer step."""
 
@@ -85,6 +100,8 @@ AnyMessage = Annotated[
     PhaseStarted
     | PhaseFinished
     | ProgressMade
+    | StillAlive
+    | WentOn
     | MetricsMeasured
     | Warned
     | CheckpointWritten

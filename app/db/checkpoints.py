@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Integer, Select, String, UniqueConstraint, delete
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from app.contracts.job import Phase
 from app.db.table import Table
 
 
@@ -45,3 +46,16 @@ def forget(session: Session, ids: Select[str]) -> None:
     forgotten = session.scalars(ids).all()
     session.execute(delete(CheckpointFile).where(CheckpointFile.checkpoint_id.in_(forgotten)))
     session.execute(delete(Checkpoint).where(Checkpoint.id.in_(forgotten)))
+
+
+def is_further(checkpoint: Checkpoint, before: Checkpoint | None) -> bool:
+    """Say whether a job has come further than at the checkpoint before."""
+    if before is None or checkpoint.phase != before.phase:
+        order = list(Phase)
+        return before is None or order.index(Phase(checkpoint.phase)) > order.index(
+            Phase(before.phase)
+        )
+    if checkpoint.role == before.role and checkpoint.step is not None and before.step is not None:
+        return checkpoint.step > before.step
+    # Between two stages, or two models of one, there are no steps to compare.
+    return before.role is not None

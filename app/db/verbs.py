@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import DesiredStatus, JobError, Phase, Progress, Status
 from app.contracts.report import Report
-from app.db.checkpoints import Checkpoint, CheckpointFile, forget
+from app.db.checkpoints import Checkpoint, CheckpointFile, forget, is_further
 from app.db.lifecycle import Actor, Event, lock, transition
 from app.db.models import (
     Job,
@@ -193,11 +193,16 @@ def give_back(session: Session, job: Job) -> None:
 def commit_checkpoint(
     session: Session, job: Job, checkpoint: Checkpoint, files: list[CheckpointFile]
 ) -> None:
-    """Add a held job's checkpoint, from now on the newest; failures are counted anew.
+    """Add a held job's checkpoint, from now on the newest, and forget all but the two newest.
 
-    Sets the checkpoint's job, fence and number. All but the newest are forgotten.
+    Sets its job, fence and number. Where it is further than the one before, failures are counted
+    anew: a job that fails at one point again and again must come to an end.
     """
     number = job.num_checkpoints + 1
+    before = session.scalar(
+        select(Checkpoint).where(Checkpoint.job_id == job.id).order_by(Checkpoint.number.desc())
+    )
+    counted = {} if not is_further(checkpoint, before) else {"num_failures": 0, "num_losses": 0}
     transition(
         session,
         job,
@@ -214,8 +219,7 @@ def commit_checkpoint(
             },
         ),
         num_checkpoints=number,
-        num_failures=0,
-        num_losses=0,
+        **counted,
     )
     checkpoint.job_id, checkpoint.fence, checkpoint.number = job.id, job.fence, number
     session.add(checkpoint)

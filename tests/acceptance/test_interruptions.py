@@ -40,6 +40,18 @@ def trains_its_student(job: dict[str, Any], attempt: int) -> bool:
     )
 
 
+def see_that_it_is_a_model(
+    house: House, path: str, checkpoint: dict[str, Any], folder: Path
+) -> None:
+    folder.mkdir()
+    for file in checkpoint["files"]:
+        content = download(house, f"{path}/files/{file['path']}")
+        (folder / file["path"]).write_bytes(content)
+    model, state = load_model(folder), load_file(folder / "model.safetensors")
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert model(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+
+
 def test_a_rolling_restart_and_a_pause_cost_no_step_and_charge_no_attempt(
     house: House, tmp_path: Path
 ) -> None:
@@ -57,14 +69,7 @@ def test_a_rolling_restart_and_a_pause_cost_no_step_and_charge_no_attempt(
 
     newest = house.client.get(f"{path}/checkpoints").json()["data"][0]
     assert newest["number"] == paused["num_checkpoints"]
-    (tmp_path / "half-way").mkdir()
-    for file in newest["files"]:
-        content = download(house, f"{path}/checkpoints/{newest['id']}/files/{file['path']}")
-        (tmp_path / "half-way" / file["path"]).write_bytes(content)
-    model = load_model(tmp_path / "half-way")
-    state = load_file(tmp_path / "half-way" / "model.safetensors")
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    assert model(torch.zeros(1, 1, 8, 8)).shape == (1, 10)
+    see_that_it_is_a_model(house, f"{path}/checkpoints/{newest['id']}", newest, tmp_path / "model")
 
     house.client.post(f"{path}/resume")
     job = house.wait_for_end(job_id)
@@ -75,6 +80,8 @@ def test_a_rolling_restart_and_a_pause_cost_no_step_and_charge_no_attempt(
     restored = [event for event in events if event["type"] == "job.restored"]
     assert [event["data"]["phase"] for event in restored] == ["training_student"] * 2
     assert restored[1]["data"]["step"] == newest["step"]
+    went_on = [event["data"]["step"] for event in events if event["type"] == "job.went_on"]
+    assert went_on == [event["data"]["step"] for event in restored]
     assert not [event for event in events if "charged" in event["message"]]
     steps = house.client.get(f"{path}/metrics", params={"names": "student/loss"}).json()["data"]
     assert len(steps) == len({point["step"] for point in steps}) == SLOW["training"]["epochs"]

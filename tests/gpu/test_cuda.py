@@ -96,10 +96,9 @@ def test_a_run_that_was_drained_goes_on_to_the_same_bits(tmp_path: Path, family:
     workspace = Workspace(tmp_path / "pieces")
     for last_step in (9, 30, 45):
         steps = itertools.count()
-        # Asked twice at each step: whether a checkpoint is due, and whether to stop.
         reporter = Reporter(
             lambda _: None,
-            lambda steps=steps, last=2 * last_step: (  # type: ignore[misc]
+            lambda steps=steps, last=last_step: (  # type: ignore[misc]
                 StopReason.DRAIN if next(steps) >= last else None
             ),
         )

@@ -1,6 +1,7 @@
 """A job goes on from its checkpoints: after a crash, a drain, a pause, and damage to the newest."""
 
 import os
+import shutil
 import signal
 import threading
 import time
@@ -13,12 +14,12 @@ import pytest
 from sqlalchemy import select
 
 from app.config import Settings
-from app.contracts.job import Resources, Status
+from app.contracts.job import JobError, Resources, Status
 from app.contracts.message import CheckpointWritten, OutputFile
 from app.contracts.training import Training
-from app.db import lifecycle, wishes
+from app.db import lifecycle, verbs, wishes
 from app.db.checkpoints import Checkpoint, CheckpointFile
-from app.db.models import Job, JobEvent, JobFile
+from app.db.models import Job, JobEvent, JobFile, JobLog
 from app.db.session import Database
 from app.storage import Storage
 from tests.jobs import SPEC, claimed, queued
@@ -28,6 +29,7 @@ from worker.lease import Claim
 from worker.leftovers import KEPT_SECONDS, remove_leftovers
 from worker.supervisor import Supervisor
 
+ERROR = JobError(code="trainer_crashed", message="It crashed.", retryable=True)
 STEPS = SPEC.model_copy(
     update={
         "training": Training(epochs=150, batch_size=256),
@@ -68,6 +70,19 @@ class Worker:
         with self.database.read() as session:
             query = select(JobEvent.type).where(JobEvent.job_id == job_id)
             return list(session.scalars(query.order_by(JobEvent.number)))
+
+    def assert_each_attempt_went_on(self, job_id: str) -> None:
+        """See that what an attempt was given is what its trainer then went on from."""
+        with self.database.read() as session:
+            query = select(JobEvent).where(
+                JobEvent.job_id == job_id, JobEvent.type.in_(["job.restored", "job.went_on"])
+            )
+            events = session.scalars(query.order_by(JobEvent.number)).all()
+        given = [event for event in events if event.type == "job.restored"]
+        went_on = [event for event in events if event.type == "job.went_on"]
+        assert given
+        assert [event.fence for event in went_on] == [event.fence for event in given]
+        assert [event.data["step"] for event in went_on] == [event.data["step"] for event in given]
 
     def student(self, job_id: str) -> str:
         """Return the digest of the student's weights."""
@@ -149,6 +164,7 @@ def test_a_killed_trainer_s_job_goes_on_and_its_student_is_the_same(
 
     assert worker.read(job_id).status == Status.SUCCEEDED
     assert worker.events(job_id).count("job.restored") == 2
+    worker.assert_each_attempt_went_on(job_id)
     assert worker.student(job_id) == undisturbed
 
 
@@ -169,6 +185,7 @@ def test_a_drained_job_goes_on_at_the_very_step_and_nothing_is_charged(
     worker.supervisor.run_next()
 
     assert worker.student(job_id) == undisturbed
+    worker.assert_each_attempt_went_on(job_id)
     with worker.database.read() as session:
         restored = session.scalars(
             select(JobEvent).where(JobEvent.job_id == job_id, JobEvent.type == "job.restored")
@@ -195,6 +212,7 @@ def test_a_paused_job_rests_until_it_is_resumed_and_then_goes_on(
         wishes.resume(session, lifecycle.lock(session, job_id))
     assert worker.supervisor.run_next()
     assert worker.student(job_id) == undisturbed
+    worker.assert_each_attempt_went_on(job_id)
     wanted = ("job.pause_requested", "job.paused", "job.resumed", "job.restored", "job.succeeded")
     assert [event for event in worker.events(job_id) if event in wanted] == list(wanted)
 
@@ -239,7 +257,9 @@ def test_a_trainer_that_hangs_says_where_and_is_tried_again(
         requeued = session.scalars(
             select(JobEvent).where(JobEvent.type == "job.requeued", JobEvent.job_id == job_id)
         ).one()
+        printed = "".join(session.scalars(select(JobLog.text)).all())
     assert "no step" in requeued.message
+    assert "most recent call first" in printed
     worker.supervisor.close()
 
 
@@ -260,23 +280,23 @@ class Kept:
             for step in steps:
                 keeper.offer(self.written(step))
 
-    def written(self, step: int) -> CheckpointWritten:
+    def written(self, step: int, *more: str) -> CheckpointWritten:
         folder = f"checkpoints/{step:010}-student"
         (self.folder / folder).mkdir(parents=True)
-        path = self.folder / folder / "model.safetensors"
-        path.write_text(f"weights of step {step}")
-        file = OutputFile(
-            path=f"{folder}/model.safetensors",
-            bytes=path.stat().st_size,
-            sha256=self.storage.put(path),
-        )
+        files = []
+        for name in ("model.safetensors", *more):
+            path = self.folder / folder / name
+            words = "weights" if name == "model.safetensors" else name
+            path.write_text(f"{words} of step {step}")
+            size, sha256 = path.stat().st_size, self.storage.put(path)
+            files.append(OutputFile(path=f"{folder}/{name}", bytes=size, sha256=sha256))
         return CheckpointWritten.model_validate(
             {
                 "phase": "training_student",
                 "role": "student",
                 "folder": folder,
                 "step": step,
-                "files": [file],
+                "files": files,
             }
         )
 
@@ -284,6 +304,88 @@ class Kept:
         with self.database.read() as session:
             rows = session.scalars(select(Checkpoint).order_by(Checkpoint.number)).all()
             return [(row.number, row.step) for row in rows]
+
+
+def test_offers_are_linked_aside_so_that_the_trainer_may_remove_them(kept: Kept) -> None:
+    claim = Claim(kept.job.id, kept.job.fence)
+    message = kept.written(10)
+    blob = kept.storage.find(message.files[0].sha256)
+    assert blob is not None
+    kept.storage.delete(blob.sha256)
+
+    keeper = Keeper(kept.database, kept.storage, claim, kept.folder)
+    keeper.offer(message)
+    shutil.rmtree(kept.folder / "checkpoints")
+    with keeper:
+        pass
+
+    assert kept.rows() == [(1, 10)]
+    assert kept.storage.find(blob.sha256) is not None
+    assert list((kept.folder / "checkpoint.offers").iterdir()) == []
+
+
+def test_nothing_is_kept_of_an_attempt_that_is_given_up(kept: Kept) -> None:
+    claim = Claim(kept.job.id, kept.job.fence)
+    keeper = Keeper(kept.database, kept.storage, claim, kept.folder)
+    keeper.offer(kept.written(10))
+    keeper.give_up()
+    with keeper:
+        pass
+
+    assert kept.rows() == []
+
+
+def test_an_optimizer_s_bytes_go_with_their_checkpoint_and_weights_stay(kept: Kept) -> None:
+    claim = Claim(kept.job.id, kept.job.fence)
+    digests = []
+    with Keeper(kept.database, kept.storage, claim, kept.folder) as keeper:
+        for step in (10, 20, 30):
+            message = kept.written(step, "training.safetensors")
+            digests.append({file.path[-21:]: file.sha256 for file in message.files})
+            keeper.offer(message)
+            deadline = time.monotonic() + 10
+            while len(kept.rows()) < min(step // 10, 2) or kept.rows()[-1][1] != step:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+    found = [
+        [kept.storage.find(sha256) is not None for sha256 in each.values()] for each in digests
+    ]
+    # Weights, then the optimizer's state, of each checkpoint.
+    assert found == [[True, False], [True, True], [True, True]]
+
+
+@pytest.mark.parametrize("size", [0, 1, 9])
+def test_a_checkpoint_whose_file_was_cut_is_not_used(kept: Kept, tmp_path: Path, size: int) -> None:
+    kept.keep(10)
+    kept.keep(20)
+    with kept.database.read() as session:
+        cut = session.scalars(
+            select(CheckpointFile).join(Checkpoint).where(Checkpoint.number == 2)
+        ).one()
+    blob = tmp_path / "blobs" / "blobs" / cut.sha256[:2] / cut.sha256
+    blob.write_bytes(blob.read_bytes()[:size])
+
+    (tmp_path / "next").mkdir()
+    restore(kept.database, kept.storage, kept.job, tmp_path / "next", lambda: None)
+
+    (file,) = [path for path in (tmp_path / "next").rglob("*") if path.is_file()]
+    assert file.read_text() == "weights of step 10"
+
+
+def test_failures_are_counted_on_where_a_job_comes_no_further(kept: Kept) -> None:
+    kept.keep(10)
+    with kept.database.write() as session:
+        verbs.retry(session, verbs.hold(session, kept.job_id, kept.job.fence), ERROR, 0)
+    kept.job = claimed(kept.database)
+    shutil.rmtree(kept.folder / "checkpoints")
+    kept.keep(10)
+    with kept.database.read() as session:
+        assert session.get_one(Job, kept.job_id).num_failures == 1
+
+    kept.keep(11)
+    with kept.database.read() as session:
+        assert session.get_one(Job, kept.job_id).num_failures == 0
 
 
 @pytest.fixture
@@ -299,7 +401,7 @@ def test_the_two_newest_checkpoints_are_kept_and_the_newest_comes_back(
 
     assert kept.rows() == [(2, 20), (3, 30)]
     (tmp_path / "next").mkdir()
-    restore(kept.database, kept.storage, kept.job, tmp_path / "next")
+    restore(kept.database, kept.storage, kept.job, tmp_path / "next", lambda: None)
     (file,) = [path for path in (tmp_path / "next").rglob("*") if path.is_file()]
     assert file.relative_to(tmp_path / "next").as_posix() == (
         "checkpoints/0000000030-student/model.safetensors"

@@ -122,7 +122,7 @@ def is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return True
     # safetensors has errors of its own, which say it in words.
-    return "os error 28" in str(error).lower()
+    return any(f"(os error {number})" in str(error) for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _disk_full(error: Exception) -> JobError:

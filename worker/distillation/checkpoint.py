@@ -14,11 +14,13 @@ from pathlib import Path
 
 from app.contracts.job import JobSpec, Phase
 from app.contracts.message import CheckpointWritten, OutputFile, StopReason
-from worker.distillation.manifest import is_whole, listed, write_manifest
+from worker.distillation.manifest import file_of, is_whole, listed, write_manifest
 from worker.distillation.reporting import Reporter
 from worker.distillation.workspace import Workspace
 
 FOLDER = "checkpoints"
+ENVIRONMENT_FILE = "environment.json"
+"""What kind of machine the run is on; see ``environment.py``."""
 KEPT = 2
 MOST_OF_THE_TIME = 0.01
 """That writing checkpoints may take; storing them, which the worker does beside, takes about as
@@ -52,10 +54,13 @@ class Checkpoints:
     @property
     def due(self) -> bool:
         """Say whether to write one at this step boundary: it is time, or the run is to stop."""
-        return self._reporter.stop_reason in KEEPING or time.monotonic() >= self._due_at
+        return self._reporter.look() in KEEPING or time.monotonic() >= self._due_at
 
     def write(self, mark: Mark, fill: Callable[[Path], None]) -> None:
         """Have ``fill`` write a checkpoint into an empty folder, and tell of it once it is whole.
+
+        Nothing is written or told where it is there already, as in a run that is stopped right
+        after it went on.
 
         Raises:
             OSError: the disk is full; what was there before is as it was.
@@ -63,15 +68,14 @@ class Checkpoints:
         started = time.monotonic()
         name = f"{FOLDER}/{mark.step:010}-{mark.role}"
         folder = self._workspace.stage(name)
-        # A run that is stopped right after it went on has nothing new to write.
         if not is_whole(folder):
             shutil.rmtree(folder, ignore_errors=True)
             with self._workspace.writing(name) as temporary:
                 fill(temporary)
                 write_manifest(temporary)
-        for older in self._of(mark.role)[KEPT:]:
-            shutil.rmtree(older)
-        self.announce(mark, name)
+            for older in self._of(mark.role)[KEPT:]:
+                shutil.rmtree(older)
+            self.announce(mark, name)
         now = time.monotonic()
         self._due_at = now + max(self._every_seconds, (now - started) / MOST_OF_THE_TIME)
 
@@ -79,7 +83,11 @@ class Checkpoints:
         """Tell of a checkpoint that lies in ``folder``; of None, between two stages."""
         files = [file for name in self._workspace.finished() for file in self._listing(name)]
         if folder is not None:
-            files += [*self._inside(folder, listed(self._workspace.stage(folder)))]
+            own = listed(self._workspace.stage(folder))
+            assert own, f"{folder} has gone"  # noqa: S101 (it was just written)
+            files += self._inside(folder, own)
+        if (self._workspace.root / ENVIRONMENT_FILE).is_file():
+            files.append(file_of(self._workspace.root, ENVIRONMENT_FILE))
         self._reporter.send(
             CheckpointWritten(
                 phase=mark.phase,
@@ -93,14 +101,20 @@ class Checkpoints:
         )
 
     def newest(self, role: str) -> Path | None:
-        """Return the newest checkpoint whose every byte is as it was written."""
+        """Return the newest checkpoint whose every byte is as it was written; damaged ones go."""
         for folder in self._of(role):
             if is_whole(folder):
                 return folder
             self._reporter.warn(f"the checkpoint {folder.name} is damaged and not used")
+            shutil.rmtree(folder)
         return None
 
-    def forget(self) -> None:
+    def discard(self, role: str) -> None:
+        """Remove checkpoints that are of another training; they would be taken for this one's."""
+        for folder in self._of(role):
+            shutil.rmtree(folder)
+
+    def clear(self) -> None:
         """Remove the checkpoints of a stage that has ended."""
         shutil.rmtree(self._workspace.stage(FOLDER), ignore_errors=True)
 

@@ -1,12 +1,10 @@
 """Make a training a function of its spec and the machine's type, and leave no trace of it."""
 
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import numpy as np
 import torch
 
 MOST_THREADS = 8
@@ -39,22 +37,3 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
         # cuBLAS reads it once, when it starts, so it stays; a free run is only tied to a workspace.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         yield
-
-
-def environment(device: torch.device) -> dict[str, str]:
-    """Return what a training's last bits hang on besides its spec and data.
-
-    To be asked inside ``reproducible``, which settles the number of threads.
-    """
-    found = {
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-        "threads": str(torch.get_num_threads()),
-        "device": device.type,
-    }
-    if device.type == "cuda":
-        found["device"] = torch.cuda.get_device_name(device)
-        found["cuda"] = str(torch.version.cuda)
-        found["cudnn"] = str(torch.backends.cudnn.version())
-    return found

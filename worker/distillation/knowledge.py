@@ -11,7 +11,7 @@ Shapes: B = batch, C = outputs, N = held-out examples.
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,16 +30,16 @@ from app.contracts.knowledge import (
     kept_as,
     views_of,
 )
+from app.contracts.message import WentOn
 from app.contracts.training import Training
 from worker.distillation.checkpoint import Checkpoints, Mark
+from worker.distillation.collection import Collection, num_parts, parts
 from worker.distillation.dataset import Dataset, Part
 from worker.distillation.determinism import reproducible
 from worker.distillation.errors import BadInput
-from worker.distillation.feed import Feed, num_batches
 from worker.distillation.held_out import (
     ANSWERS_FILE,
     by_part,
-    examples_at_once,
     held_out_ids,
     keep_answers,
 )
@@ -53,8 +53,7 @@ from worker.distillation.knowledge_store import (
 from worker.distillation.loss import Shapes
 from worker.distillation.reporting import Pace, Reporter
 from worker.distillation.signals import Signals
-from worker.distillation.teaching import LiveTeaching, places_by_id
-from worker.distillation.views import augment, epoch_order
+from worker.distillation.teaching import LiveTeaching
 from worker.distillation.workspace import Workspace
 
 DURABLE_EVERY_SECONDS = 10.0
@@ -68,16 +67,6 @@ class TeacherIdentity:
     weights: str
     architecture: str
     preprocessing: str
-
-
-@dataclass(frozen=True)
-class Collection:
-    """What to collect, of which data, in whose batches."""
-
-    manifest: KnowledgeManifest
-    training: Training
-    dataset: Dataset
-    device: torch.device
 
 
 def planned(
@@ -165,19 +154,21 @@ def collect(
     if newest is not None:
         go_on_from(newest, folder)
     writer = KnowledgeWriter(folder, collection.manifest)
+    if writer.done:
+        reporter.send(WentOn(phase=Phase.COLLECTING_KNOWLEDGE, role=role, step=writer.done))
+    else:
+        checkpoints.discard(role)
     (folder / ANSWERS_FILE).unlink(missing_ok=True)  # it may be of another record
-    batches = _batches(collection)
+    batches = parts(collection, writer.done)
     size = collection.training.batch_size
-    pace = Pace(Phase.COLLECTING_KNOWLEDGE, _num_batches(collection), size)
+    pace = Pace(Phase.COLLECTING_KNOWLEDGE, num_parts(collection), size)
     pace.first = writer.done
     manifest, held_out = collection.manifest, list[Tensor]()
     durable_at = time.monotonic()
     with reproducible(collection.device, deterministic=collection.training.deterministic):
-        for done, (rows_B, load) in enumerate(batches):
-            if done < writer.done:
-                continue
+        for done, (rows_B, load) in enumerate(batches, start=writer.done):
             if checkpoints.due:
-                writer.checkpoint(done)
+                writer.flush(done)
                 checkpoints.write(Mark(Phase.COLLECTING_KNOWLEDGE, role, done), writer.copy_to)
             reporter.progress(partial(pace.at, done))
             signals = teaching.signals(*load())
@@ -185,7 +176,7 @@ def collect(
             if rows_B[0] >= manifest.views * manifest.num_train:
                 held_out.append(signals.logits_BC.cpu())
             if time.monotonic() - durable_at > DURABLE_EVERY_SECONDS:
-                writer.checkpoint(done + 1)
+                writer.flush(done + 1)
                 durable_at = time.monotonic()
     # A run that goes on among them has not seen them all; and in low precision they are others.
     if collection.training.precision == "float32" and (
@@ -229,48 +220,6 @@ def recorded_teacher_answers(workspace: Workspace) -> dict[Part, Tensor] | None:
     dataset = Dataset.load(workspace.stage("prepared"))
     rows_N = manifest.views * manifest.num_train + np.arange(manifest.num_held_out)
     return by_part(stored.signals(rows_N, torch.device("cpu")).logits_BC, dataset)
-
-
-Load = partial[tuple[Tensor, Tensor, int]]
-"""Gives a batch's inputs as the student sees them, its ids, and its epoch."""
-
-
-def _num_batches(collection: Collection) -> int:
-    manifest, training = collection.manifest, collection.training
-    at_once = training.micro_batch_size or training.batch_size
-    a_view = num_batches(manifest.num_train, training.batch_size) * num_batches(
-        training.batch_size, at_once
-    )
-    held_out_at_once = examples_at_once(collection.device)
-    return manifest.views * a_view + num_batches(manifest.num_held_out, held_out_at_once)
-
-
-def _batches(collection: Collection) -> Iterator[tuple[npt.NDArray[np.int64], Load]]:
-    """Yield the rows of each batch, and what loads it: all views' batches, then the held-out."""
-    dataset, training, manifest = collection.dataset, collection.training, collection.manifest
-    feed, places = Feed(dataset, collection.device), places_by_id(dataset).numpy()
-    at_once = training.micro_batch_size or training.batch_size
-    for view in range(manifest.views):
-        order = epoch_order(dataset.ids["train"], training.seed, view)
-        for ids_B, inputs in feed.batches(order, training.batch_size):
-            for ids, given in zip(ids_B.split(at_once), inputs.split(at_once), strict=True):
-                rows_B = view * manifest.num_train + places[ids.cpu().numpy()]
-                yield rows_B, partial(_seen, training, ids, given, view)
-    first, start = manifest.views * manifest.num_train, 0
-    for ids_B, inputs in feed.batches(held_out_ids(dataset), examples_at_once(feed.device)):
-        rows_B = np.arange(first + start, first + start + len(ids_B))
-        start += len(ids_B)
-        yield rows_B, partial(_unchanged, ids_B, inputs)
-
-
-def _seen(
-    training: Training, ids_B: Tensor, inputs: Tensor, view: int
-) -> tuple[Tensor, Tensor, int]:
-    return augment(inputs, ids_B, training.augmentation, training.seed, view), ids_B, view
-
-
-def _unchanged(ids_B: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor, int]:
-    return inputs, ids_B, 0
 
 
 def write_signals(

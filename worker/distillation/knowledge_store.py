@@ -73,7 +73,7 @@ class KnowledgeWriter:
             np.memmap(folder / name, self._layout.dtype, "r+", shape=(num_rows,))
             for name, _, num_rows in self._extents
         ]
-        self.checkpoint(self.done)
+        self.flush(self.done)
 
     def write(self, rows_B: Rows, signals: Signals) -> None:
         """Keep the signals of some rows, by number; each row is written once.
@@ -89,7 +89,7 @@ class KnowledgeWriter:
             self._shards[number][rows_B[here] % at_most] = records[here]
         self._num_written += len(rows_B)
 
-    def checkpoint(self, done: int) -> None:
+    def flush(self, done: int) -> None:
         """Make what was written durable, and note that ``done`` batches are."""
         for shard in self._shards:
             shard.flush()
@@ -98,7 +98,7 @@ class KnowledgeWriter:
         _write_durably(self._folder / JOURNAL_FILE, journal.model_dump_json())
 
     def copy_to(self, folder: Path) -> None:
-        """Copy all that was durable at the last ``checkpoint`` into an empty folder."""
+        """Copy all that was durable at the last ``flush`` into an empty folder."""
         for name in [*(name for name, _, _ in self._extents), JOURNAL_FILE]:
             shutil.copyfile(self._folder / name, folder / name)
 

@@ -16,14 +16,14 @@ def write_manifest(folder: Path) -> None:
 
 def listed(folder: Path) -> list[OutputFile]:
     """Return all files of a folder, by path, with their digests."""
-    return [
-        OutputFile(
-            path=path.relative_to(folder).as_posix(),
-            bytes=path.stat().st_size,
-            sha256=_sha256(path),
-        )
-        for path in sorted(path for path in folder.rglob("*") if path.is_file())
-    ]
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return [file_of(folder, path.relative_to(folder).as_posix()) for path in paths]
+
+
+def file_of(folder: Path, path: str) -> OutputFile:
+    """Return a file of a folder with its digest."""
+    whole = folder / path
+    return OutputFile(path=path, bytes=whole.stat().st_size, sha256=_sha256(whole))
 
 
 def is_whole(folder: Path) -> bool:

@@ -9,6 +9,7 @@ from app.contracts.job import JobSpec, Phase
 from app.contracts.message import Failed, Finished, PhaseFinished, PhaseStarted
 from app.contracts.report import Report
 from worker.distillation.checkpoint import Checkpoints, Mark
+from worker.distillation.environment import note_environment
 from worker.distillation.errors import JobFailure
 from worker.distillation.knowledge import is_reused
 from worker.distillation.reporting import Reporter
@@ -47,6 +48,7 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Report:
         JobFailure: the run cannot succeed; it has been reported.
         Stopped: the reporter was asked to stop; the finished stages stay.
     """
+    note_environment(spec, workspace, reporter)
     for phase, name, stage in STAGES:
         restored = workspace.is_finished(name)
         reporter.send(PhaseStarted(phase=phase, restored=restored))
@@ -66,12 +68,18 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Report:
 
 
 def _keep(phase: Phase, name: str, run: tuple[JobSpec, Workspace, Reporter]) -> None:
-    """Tell that a run can go on after this stage, where it has left what took long to make."""
+    """Tell that a run can go on after this stage, where it has left what took long to make.
+
+    What stages like this one kept on their way is no longer needed; but a stage that is made again
+    in each run, such as the first, has kept nothing, and must leave what later ones go on from.
+    """
     spec, workspace, reporter = run
+    if name not in workspace.finished():
+        return
     checkpoints = Checkpoints(spec, workspace, reporter)
-    if name in workspace.finished() and not is_reused(workspace.stage(name)):
+    if not is_reused(workspace.stage(name)):
         checkpoints.announce(Mark(phase, name, 0), folder=None)
-    checkpoints.forget()
+    checkpoints.clear()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from app.contracts.message import (
     AnyMessage,
     MetricsMeasured,
     ProgressMade,
+    StillAlive,
     StopReason,
     Warned,
 )
@@ -31,27 +32,45 @@ class Reporter:
         """``listen`` says at once whether the run should stop; it is asked at every step."""
         self.send = send
         self._listen = listen
+        self._asked: StopReason | None = None
         self._stop_reason: StopReason | None = None
+        self._has_looked = False
         self.warnings: list[str] = []
         self._last_progress = 0.0
 
     @property
     def stop_reason(self) -> StopReason | None:
-        """Return why the run should stop; what is asked last counts, but nothing undoes a cancel.
-
-        None while it should go on.
-        """
-        if self._stop_reason is not StopReason.CANCEL:
-            self._stop_reason = self._listen() or self._stop_reason
+        """Return why the run stops, as it was when someone looked last."""
         return self._stop_reason
 
     @stop_reason.setter
     def stop_reason(self, reason: StopReason) -> None:
-        self._stop_reason = reason
+        self._asked = reason
+
+    def look(self) -> StopReason | None:
+        """Return why the run should stop, if it should; ``progress`` then goes by the same answer.
+
+        So a wish that comes between the two waits for the next boundary, with its checkpoint. What
+        is asked last counts, but nothing undoes a cancel.
+        """
+        self._has_looked = True
+        if self._stop_reason is not StopReason.CANCEL:
+            self._stop_reason = self._listen() or self._asked or self._stop_reason
+        return self._stop_reason
+
+    def alive(self) -> None:
+        """Say, at most twice a second, that the run works where there are no steps to tell of."""
+        now = time.monotonic()
+        if now - self._last_progress >= PROGRESS_EVERY_SECONDS:
+            self._last_progress = now
+            self.send(StillAlive())
 
     def progress(self, progress: Callable[[], Progress]) -> None:
         """Tell how far the phase is, at most twice a second; call it at every step boundary."""
-        if self.stop_reason is not None:
+        if not self._has_looked:
+            self.look()
+        self._has_looked = False
+        if self._stop_reason is not None:
             raise Stopped
         now = time.monotonic()
         if now - self._last_progress >= PROGRESS_EVERY_SECONDS:

@@ -23,10 +23,11 @@ from app.contracts.training import Training
 from worker.distillation.build import build
 from worker.distillation.capture import layer_names, resolved
 from worker.distillation.checkpoint import Checkpoints
+from worker.distillation.collection import Collection
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
-from worker.distillation.knowledge import Collection, TeacherIdentity, collect, planned
+from worker.distillation.knowledge import TeacherIdentity, collect, planned
 from worker.distillation.objective import needs
 from worker.distillation.reporting import Reporter
 from worker.distillation.teachers import identity, load_teacher_folder

@@ -132,14 +132,17 @@ class Trainer:
         training = self.plan.training
         return augment(inputs, ids_B, training.augmentation, training.seed, epoch)
 
-    def begin_step(self, epoch: int) -> None:
-        """Tell how far it is, and tie what the step draws itself, such as dropout, to its number.
+    def tell(self, epoch: int) -> None:
+        """Tell how far it is, at a step boundary of an epoch (from 0).
 
         Raises:
             Stopped: someone has asked for it.
         """
+        self.reporter.progress(partial(self.pace.at, self.state.step, epoch + 1))
+
+    def begin_step(self) -> None:
+        """Set the rate, and tie what the step draws itself, such as dropout, to its number."""
         training, state = self.plan.training, self.state
-        self.reporter.progress(partial(self.pace.at, state.step, epoch + 1))
         torch.manual_seed(step_seed(training.seed, state.step))
         lr = training.optimizer.lr * rate(
             training.schedule, state.step, self.num_steps, self.steps_per_epoch
@@ -206,7 +209,8 @@ class Trainer:
             NonFinite: a loss is no number.
             Stopped: someone has asked for it; the step is not made.
         """
-        self.begin_step(epoch)
+        self.tell(epoch)
+        self.begin_step()
         at_once = self.plan.training.micro_batch_size or len(ids_B)
         for part_ids, part_inputs in zip(ids_B.split(at_once), inputs.split(at_once), strict=True):
             seen = self.view(epoch, part_ids, part_inputs)
@@ -219,7 +223,9 @@ class Trainer:
         state, num_examples = self.state, len(self.ids_M)
         means_K = (torch.stack(state.sums).sum(dim=0) / num_examples).tolist()
         state.model.eval()
-        validation = validate(state.model, self.dataset, self.feed, self.plan.training.precision)
+        validation = validate(
+            state.model, self.dataset, self.feed, self.plan.training.precision, self.reporter.alive
+        )
         self.watch.check_validation(validation, epoch)
         record = EpochRecord(
             epoch=epoch + 1,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from app.contracts.message import WentOn
 from worker.distillation.checkpoint import Checkpoints, Mark
 from worker.distillation.dataset import Dataset
-from worker.distillation.determinism import environment, reproducible
+from worker.distillation.determinism import reproducible
 from worker.distillation.errors import NonFinite
 from worker.distillation.history import History
 from worker.distillation.predictor import Predictor
@@ -102,9 +103,10 @@ def _mutual(one: Trainer, other: Trainer) -> MakeStep:
 
     def make_step(epoch: int, ids_B: Tensor, inputs: Tensor) -> None:
         seen = one.view(epoch, ids_B, inputs)
+        one.tell(epoch)
         signals = []
         for trainer in pair:
-            trainer.begin_step(epoch)
+            trainer.begin_step()
             signals.append(trainer.observe(seen))
         for trainer, own, peers in zip(pair, signals, reversed(signals), strict=True):
             answers = Signals(peers.logits_BC.detach())
@@ -119,12 +121,11 @@ def _keep_if_due(trainers: Sequence[Trainer], checkpoints: Checkpoints | None) -
         return
     first = trainers[0]
     belongs_to = _belonging(first, checkpoints)
-    found = environment(first.plan.device)
 
     def fill(folder: Path) -> None:
         for trainer, inside in zip(trainers, _folders(folder), strict=False):
             inside.mkdir(exist_ok=True)
-            save_state(trainer, inside, belongs_to, found)
+            save_state(trainer, inside, belongs_to)
 
     epochs = first.state.history.epochs
     metrics = epochs[-1].series(first.plan.role) if epochs else {}
@@ -134,32 +135,24 @@ def _keep_if_due(trainers: Sequence[Trainer], checkpoints: Checkpoints | None) -
 
 def _go_on(trainers: Sequence[Trainer], checkpoints: Checkpoints) -> None:
     """Bring the trainers to the newest checkpoint that is of this very training."""
-    plan, warn = trainers[0].plan, trainers[0].reporter.warn
+    plan, reporter = trainers[0].plan, trainers[0].reporter
     folder = checkpoints.newest(plan.role)
     if folder is None:
         return
     saved, belongs_to = read_state(folder), _belonging(trainers[0], checkpoints)
     if saved.belongs_to != belongs_to:
         differing = ", ".join(_differing(saved.belongs_to, belongs_to))
-        warn(f"the checkpoint {folder.name} is of another {differing} and not used")
+        reporter.warn(f"the checkpoint {folder.name} is of another {differing} and not used")
+        checkpoints.discard(plan.role)
         return
-    here = environment(plan.device)
+    for trainer, inside in zip(trainers, _folders(folder), strict=False):
+        load_state(trainer, inside)
+    reporter.send(WentOn(phase=plan.phase, role=plan.role, step=saved.step))
     if not plan.training.deterministic:
-        warn(
+        reporter.warn(
             f"the {plan.role} goes on from step {saved.step}; without `training.deterministic` "
             "it may differ from an undisturbed run in its last bits"
         )
-    elif differing_here := _differing(saved.environment, here):
-        changes = ", ".join(
-            f"{name} was {saved.environment.get(name)} and is {here.get(name)}"
-            for name in differing_here
-        )
-        warn(
-            f"the {plan.role} goes on from step {saved.step} on another kind of machine, so it "
-            f"may differ from an undisturbed run in its last bits: {changes}"
-        )
-    for trainer, inside in zip(trainers, _folders(folder), strict=False):
-        load_state(trainer, inside)
 
 
 def _belonging(trainer: Trainer, checkpoints: Checkpoints) -> dict[str, str]:

@@ -30,13 +30,9 @@ class SavedState(BaseModel):
     history: History
     belongs_to: dict[str, str]
     """Digests of the spec, the data and the stages before."""
-    environment: dict[str, str]
-    """What the last bits hang on besides."""
 
 
-def save_state(
-    trainer: Trainer, folder: Path, belongs_to: dict[str, str], environment: dict[str, str]
-) -> None:
+def save_state(trainer: Trainer, folder: Path, belongs_to: dict[str, str]) -> None:
     """Write the state between two steps, with the weights as a model that can be used.
 
     Raises:
@@ -54,9 +50,7 @@ def save_state(
     trainer.plan.describe(folder)
     save_file(weights, folder / WEIGHTS_FILE)
     save_file(tensors, folder / TENSORS_FILE)
-    saved = SavedState(
-        step=state.step, history=state.history, belongs_to=belongs_to, environment=environment
-    )
+    saved = SavedState(step=state.step, history=state.history, belongs_to=belongs_to)
     (folder / STATE_FILE).write_text(saved.model_dump_json(indent=2))
 
 

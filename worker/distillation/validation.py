@@ -4,6 +4,7 @@ Shapes: B = batch, C = outputs, N = examples.
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -19,16 +20,21 @@ EVALUATION_BATCH_SIZE = 512
 
 @torch.no_grad()
 def validate(
-    model: Observable, dataset: Dataset, feed: Feed, precision: Precision
+    model: Observable,
+    dataset: Dataset,
+    feed: Feed,
+    precision: Precision,
+    tell: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Return `accuracy` and `log_loss` in nats, or `rmse` in the targets' standard deviations.
 
     Those of multi-label data are means over the labels that are known. ``model`` is in eval mode.
-    Nothing is returned where the validation part is empty.
+    Nothing is returned where the validation part is empty. ``tell`` is called at each batch.
     """
     task = dataset.description.task
     totals = torch.zeros(3, dtype=torch.float64, device=feed.device)
     for ids_B, inputs in feed.batches(dataset.ids["validation"], EVALUATION_BATCH_SIZE):
+        tell()
         answers_BC = observe(model, inputs, precision, {}).logits_BC
         totals += _sums(task, answers_BC, feed.labels[ids_B])
     count, error, correct = totals.tolist()

@@ -6,6 +6,7 @@ Trainings, and the collection of knowledge, keep checkpoints in ``checkpoints`` 
 """
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +15,11 @@ from pathlib import Path
 from app.contracts.message import OutputFile
 from worker.distillation.manifest import listed
 
-PARTIAL = ".partial"
-NOT_KEPT = {"inputs", "prepared", "outputs", "last_good", "checkpoints"}
-"""Folders that another run of the job makes again, or that are no stage's output."""
+KEPT = re.compile(
+    r"teacher(_\d+)?|assistants|(assistant|generation)_\d+(_knowledge)?|knowledge|baseline|student"
+    r"|evaluation"
+)
+"""Outputs that took long to make: a run goes on with them, on another machine, too."""
 
 
 class Workspace:
@@ -40,9 +43,7 @@ class Workspace:
     def finished(self) -> list[str]:
         """Return the names of the outputs that the job need not make again, in order."""
         return sorted(
-            path.name
-            for path in self.root.iterdir()
-            if path.is_dir() and path.suffix != PARTIAL and path.name not in NOT_KEPT
+            path.name for path in self.root.iterdir() if path.is_dir() and KEPT.fullmatch(path.name)
         )
 
     def listing(self, name: str) -> list[OutputFile]:
@@ -57,7 +58,7 @@ class Workspace:
 
         It is empty, or if ``resuming`` as an earlier run has left it.
         """
-        temporary = self.root / f"{name}{PARTIAL}"
+        temporary = self.root / f"{name}.partial"
         if not resuming:
             shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True, exist_ok=True)

@@ -12,11 +12,11 @@ from app.contracts.job import JobSpec
 from app.contracts.knowledge import Fingerprint, KnowledgeManifest
 from app.contracts.model import KnowledgeTeacher, MutualTeacher, SignalsTeacher
 from worker.distillation.checkpoint import Checkpoints
+from worker.distillation.collection import Collection
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
 from worker.distillation.knowledge import (
-    Collection,
     TeacherIdentity,
     collect,
     differences,

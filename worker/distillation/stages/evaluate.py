@@ -28,9 +28,9 @@ from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
 from worker.distillation.feed import even_batches, num_batches
 from worker.distillation.held_out import (
+    EXAMPLES_AT_ONCE,
     HELD_OUT,
     by_part,
-    examples_at_once,
     held_out_ids,
     kept_answers,
 )
@@ -69,7 +69,7 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     data = Dataset.load(workspace.stage("prepared"))
     device = choose_device(spec.resources)
     subjects = _subjects(spec, workspace, data, device)
-    at_once = examples_at_once(device)
+    at_once = EXAMPLES_AT_ONCE
     num_runs = sum(subject.recorded is None for subject in subjects)
     pace = Pace(Phase.EVALUATING, num_runs * num_batches(len(held_out_ids(data)), at_once), at_once)
     steps = _Steps(reporter, pace)
@@ -168,7 +168,7 @@ def _on_held_out(model: Teacher, data: Dataset, device: torch.device, steps: _St
     """
     live = LiveTeaching(model, "float32")
     batches = [torch.empty(0, data.num_outputs)]
-    for ids_B in even_batches(held_out_ids(data), examples_at_once(device)):
+    for ids_B in even_batches(held_out_ids(data), EXAMPLES_AT_ONCE):
         inputs = torch.from_numpy(data.inputs[ids_B]).to(device).float()
         batches.append(live.signals(inputs, torch.from_numpy(ids_B), 0).logits_BC.cpu())
         steps.one_more()

@@ -11,7 +11,7 @@ from app.contracts.feature_losses import Hints
 from app.contracts.job import Phase
 from app.contracts.knowledge import KnowledgeManifest, KnowledgeSettings
 from app.contracts.loss import LayerPair
-from app.contracts.message import ProgressMade, StopReason
+from app.contracts.message import ProgressMade, StopReason, WentOn
 from app.contracts.model import AnyArchitecture, Convnet, Mlp
 from app.contracts.objective import AnyLoss
 from app.contracts.response_losses import SoftTargets
@@ -27,11 +27,11 @@ from tests.unit.worker.distillation.toys import (
 )
 from worker.distillation.build import load_model, save_model
 from worker.distillation.checkpoint import Checkpoints
+from worker.distillation.collection import Collection
 from worker.distillation.dataset import Dataset
 from worker.distillation.errors import BadInput, Stopped
 from worker.distillation.held_out import by_part, held_out_ids, kept_answers
 from worker.distillation.knowledge import (
-    Collection,
     TeacherIdentity,
     collect,
     differences,
@@ -217,7 +217,7 @@ def test_a_collection_goes_on_from_a_checkpoint_on_another_machine(tmp_path: Pat
     asked = itertools.count()
 
     def listen() -> StopReason | None:
-        return StopReason.PAUSE if next(asked) == 2 * 4 else None
+        return StopReason.PAUSE if next(asked) == 4 else None
 
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
@@ -232,6 +232,7 @@ def test_a_collection_goes_on_from_a_checkpoint_on_another_machine(tmp_path: Pat
 
     first = next(m.progress for m in heard.messages if isinstance(m, ProgressMade))
     assert first.step == 4
+    assert [m.step for m in heard.messages if isinstance(m, WentOn)] == [4]
     for path in (tmp_path / "whole").iterdir():
         assert (there / path.name).read_bytes() == path.read_bytes()
 

@@ -100,7 +100,7 @@ def write_half(folder: Path, manifest: KnowledgeManifest, num_kept: int = 2) -> 
     for done, rows_B in enumerate(batches()[: num_kept + 2]):
         writer.write(rows_B, some(signals, rows_B))
         if done + 1 == num_kept:
-            writer.checkpoint(num_kept)
+            writer.flush(num_kept)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -366,7 +366,7 @@ def test_a_writer_killed_as_it_starts_over_leaves_no_journal_of_shards_that_are_
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(KnowledgeWriter, "checkpoint", killed)
+        patch.setattr(KnowledgeWriter, "flush", killed)
         with pytest.raises(KeyboardInterrupt):
             KnowledgeWriter(tmp_path, planned())
 
@@ -394,7 +394,7 @@ writer = knowledge_store.KnowledgeWriter(Path(sys.argv[1]), planned())
 signals = signals_of(planned())
 for done, rows_B in enumerate(batches()[:-1], start=1):
     writer.write(rows_B, some(signals, rows_B))
-    writer.checkpoint(done)
+    writer.flush(done)
     print(done, flush=True)
 sys.stdin.read()
 """

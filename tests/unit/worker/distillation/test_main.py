@@ -21,6 +21,7 @@ from app.contracts.message import (
     Finished,
     PhaseStarted,
     ProgressMade,
+    WentOn,
 )
 from tests.unit.worker.distillation.specs import spec_of
 from tests.unit.worker.distillation.toys import briefly
@@ -144,18 +145,23 @@ def test_a_run_that_was_drained_again_and_again_delivers_the_same_bytes(tmp_path
     whole.messages()
     assert whole.end() == 0
 
-    codes = []
+    codes, went_on = [], []
     for _ in range(4):
         with Controlled(STEPS.model_dump_json(), tmp_path / "pieces") as trainer:
-            trainer.wait_for(ProgressMade)
+            trainer.wait_for(PhaseStarted)
+            time.sleep(2.5)
             trainer.say("drain")
-            trainer.messages()
+            went_on += [m for m in trainer.messages() if isinstance(m, WentOn)]
             codes.append(trainer.end())
     last = Trainer(STEPS.model_dump_json(), tmp_path / "pieces")
     last.messages()
 
     assert last.end() == 0
     assert 75 in codes
+    assert went_on
+    for role in ("baseline", "student"):
+        steps = [message.step for message in went_on if message.role == role]
+        assert steps == sorted(steps)
     for name in ("teacher", "student"):
         path = Path("outputs", name, "model.safetensors")
         pieces, undisturbed = tmp_path / "pieces" / path, tmp_path / "whole" / path
@@ -182,6 +188,7 @@ def test_a_trainer_says_where_it_is_when_it_is_asked(tmp_path: Path) -> None:
         (OSError(errno.ENOSPC, "No space left on device"), True),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
         (RuntimeError("I/O error: No space left on device (os error 28)"), True),
+        (RuntimeError("I/O error: Disk quota exceeded (os error 122)"), True),
         (OSError(errno.EACCES, "Permission denied"), False),
     ],
 )

@@ -1,6 +1,7 @@
 """A training that was interrupted, however often, makes the model that it would have made."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 from app.contracts.feature_losses import Contrastive, Factor, Hints
 from app.contracts.job import JobSpec, Phase
 from app.contracts.loss import LayerPair
-from app.contracts.message import CheckpointWritten, StopReason, Warned
+from app.contracts.message import CheckpointWritten, StopReason, Warned, WentOn
 from app.contracts.model import AnyArchitecture, CifarResnet, Convnet, Mlp
 from app.contracts.objective import AnyLoss
 from app.contracts.response_losses import Labels, SoftTargets
@@ -91,8 +92,7 @@ def stopping_at(step: int) -> Reporter:
     asked = itertools.count()
 
     def listen() -> StopReason | None:
-        # At each boundary it is asked twice: whether a checkpoint is due, and whether to stop.
-        return StopReason.DRAIN if next(asked) == 2 * step else None
+        return StopReason.DRAIN if next(asked) == step else None
 
     return Reporter(lambda _: None, listen)
 
@@ -275,25 +275,49 @@ def test_a_checkpoint_of_another_spec_is_not_gone_on_from(tmp_path: Path) -> Non
     ]
 
 
-def test_going_on_with_another_number_of_threads_is_said_to_be_inexact(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stale_checkpoint_does_not_stand_in_the_way_of_new_ones(tmp_path: Path) -> None:
     case = CASES["adamw and dropout"]
     with pytest.raises(Stopped):
-        run(case, tmp_path, stopping_at(3))
-    monkeypatch.setattr("worker.distillation.determinism.MOST_THREADS", 1)
-    state = read_state(tmp_path / "checkpoints" / "0000000003-student")
+        run(case, tmp_path, stopping_at(7))
+    other = replace(case, training=case.training.model_copy(update={"seed": 1}))
+
+    heard = Heard()
+    run(other, tmp_path, heard.reporter, AlwaysDue)
+
+    written = [m for m in heard.messages if isinstance(m, CheckpointWritten)]
+    assert [message.step for message in written] == list(range(9))
+    assert all(len(message.files) == 5 for message in written)
+
+
+def test_a_training_that_goes_on_says_from_where(tmp_path: Path) -> None:
+    case = CASES["adamw and dropout"]
+    with pytest.raises(Stopped):
+        run(case, tmp_path, stopping_at(4))
 
     heard = Heard()
     run(case, tmp_path, heard.reporter)
 
-    warnings = [m.message for m in heard.messages if isinstance(m, Warned)]
-    if state.environment["threads"] == "1":
-        assert warnings == []
-    else:
-        assert len(warnings) == 1
-        assert "threads was" in warnings[0]
-        assert "last bits" in warnings[0]
+    assert [m for m in heard.messages if isinstance(m, WentOn)] == [
+        WentOn(phase=Phase.TRAINING_STUDENT, role="student", step=4)
+    ]
+
+
+def test_a_wish_at_any_moment_is_obeyed_with_a_checkpoint(tmp_path: Path) -> None:
+    case = CASES["adamw and dropout"]
+    for asked_at in range(6):
+        folder = tmp_path / str(asked_at)
+        folder.mkdir()
+        asked = itertools.count()
+
+        def listen(asked: Iterator[int] = asked, at: int = asked_at) -> StopReason | None:
+            return StopReason.PAUSE if next(asked) == at else None
+
+        reporter = Reporter(lambda _: None, listen)
+        with pytest.raises(Stopped):
+            run(case, folder, reporter)
+
+        assert reporter.stop_reason is StopReason.PAUSE
+        assert [is_whole(path) for path in (folder / "checkpoints").iterdir()] == [True]
 
 
 def test_going_on_without_determinism_is_said_to_be_inexact(tmp_path: Path) -> None:
@@ -305,7 +329,8 @@ def test_going_on_without_determinism_is_said_to_be_inexact(tmp_path: Path) -> N
     heard = Heard()
     run(free, tmp_path, heard.reporter)
 
-    assert ["training.deterministic" in m.message for m in heard.messages if isinstance(m, Warned)]
+    (warning,) = [m.message for m in heard.messages if isinstance(m, Warned)]
+    assert "training.deterministic" in warning
 
 
 def test_a_state_that_is_no_longer_finite_is_never_kept(tmp_path: Path) -> None:
@@ -316,7 +341,7 @@ def test_a_state_that_is_no_longer_finite_is_never_kept(tmp_path: Path) -> None:
         next(trainer.state.model.parameters())[0, 0] = torch.inf
 
     with pytest.raises(NonFinite, match=r"hidden\.0.*of the student .* after step 0"):
-        save_state(trainer, tmp_path, {}, {})
+        save_state(trainer, tmp_path, {})
 
     assert list(tmp_path.iterdir()) == []
 

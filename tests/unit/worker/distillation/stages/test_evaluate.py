@@ -154,7 +154,7 @@ def test_models_are_described(tmp_path: Path) -> None:
 def test_all_examples_of_each_part_are_measured_in_any_number_of_batches(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.distillation.stages.evaluate.examples_at_once", lambda _: 7)
+    monkeypatch.setattr("worker.distillation.stages.evaluate.EXAMPLES_AT_ONCE", 7)
 
     report, _ = evaluated(tmp_path, {"teacher": 0, "baseline": 2, "student": 1})
 
