@@ -76,7 +76,10 @@ class Reconciler:
             lost = _lost_jobs(session)
         for job_id in lost:
             with self._database.write() as session:
-                job = lifecycle.lock(session, job_id)
+                job = lifecycle.lock_if_free(session, job_id)
+                if job is None:
+                    # Its worker writes, or was halted while it did: no reason for others to wait.
+                    continue
                 if job.lease_until is not None and job.lease_until < database_now(session):
                     status = verbs.take_back(session, job)
                     log.warning("job_taken_back", job_id=job_id, fence=job.fence, status=status)

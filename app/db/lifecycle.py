@@ -115,3 +115,13 @@ def lock(session: Session, job_id: str) -> Job:
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
+
+
+def lock_if_free(session: Session, job_id: str) -> Job | None:
+    """Lock a job's row as ``lock`` does; return None where someone else holds it, or it is gone."""
+    return session.scalars(
+        select(Job)
+        .where(Job.id == job_id)
+        .with_for_update(skip_locked=True)
+        .execution_options(populate_existing=True)
+    ).one_or_none()

@@ -18,8 +18,10 @@ GIVE_UP = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
+    "options": "-c idle_in_transaction_session_timeout=30s",
 }
-"""libpq's: a network that swallows packets is noticed in 25 s, not after the kernel's 15 min."""
+"""libpq's: a network that swallows packets is noticed in 25 s, not after the kernel's 15 min. And a
+process that is halted in a transaction loses it, with its locks, after 30 s."""
 READ_ONLY = "stillhouse_read_only"
 
 

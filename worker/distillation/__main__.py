@@ -73,6 +73,9 @@ def _run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> int:
     # Threads that wait for work then sleep: spinning, they stand in each other's way wherever a
     # core is shared (6 times slower, measured on two busy cores). OpenMP reads it when loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Only so does MKL promise the same bits from run to run. It reads them when it is loaded.
+    os.environ.setdefault("MKL_CBWR", "AUTO")
+    os.environ.setdefault("MKL_DYNAMIC", "FALSE")
     # What is loaded now stays: the collector need not walk it while loading, training or exiting.
     gc.disable()
     # Only now: importing torch takes a second, in which the parent may already die.
