@@ -100,7 +100,12 @@ class Trainer:
         return self._process.pid
 
     def messages(self, timeout_seconds: float) -> Iterator[AnyMessage]:
-        """Yield the messages that have come, waiting at most a while for the first."""
+        """Yield the messages that have come, waiting at most a while for the first.
+
+        Of a trainer that lives and speaks faster than it is listened to, only those of that while:
+        else nobody would hear that it should stop.
+        """
+        until = time.monotonic() + timeout_seconds
         with selectors.DefaultSelector() as selector:
             selector.register(self._messages, selectors.EVENT_READ)
             if not selector.select(timeout_seconds):
@@ -117,6 +122,8 @@ class Trainer:
             if len(self._buffer) > LONGEST_MESSAGE_BYTES:
                 log.warning("message_too_long", pid=self.pid)
                 self._buffer = b""
+            if time.monotonic() > until and self.exit_code() is None:
+                return
 
     def exit_code(self) -> int | None:
         """Return the exit code, negative for a signal; None while it runs."""

@@ -30,3 +30,26 @@ def test_messages_are_whole_lines_and_nonsense_between_them_is_passed_over() -> 
     os.close(write_end)
     trainer.end()
     assert trainer.exit_code() is not None
+
+
+def test_a_trainer_that_never_stops_talking_does_not_keep_its_listener() -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    program = (
+        "import os\n"
+        'line = b\'{"type": "alive"}\\n\' * 2000\n'
+        f"while True: os.write({write_end}, line)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], start_new_session=True, pass_fds=[write_end]
+    )
+    os.close(write_end)
+    trainer = Trainer(process, read_end, os.open(os.devnull, os.O_WRONLY))
+
+    heard = [len(list(trainer.messages(0.2))) for _ in range(3)]
+
+    assert min(heard) > 0
+    trainer.kill()
+    process.wait()
+    assert len(list(trainer.messages(0.2))) > 0
+    trainer.end()
