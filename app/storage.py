@@ -133,7 +133,8 @@ class Storage:
 
 def _sync(path: Path) -> None:
     """Make a file and its name survive a power cut: a row will say that it is there."""
-    for each in (path, path.parent):
+    # The folder of its first two letters may be new as well.
+    for each in (path, path.parent, path.parent.parent):
         descriptor = os.open(each, os.O_RDONLY)
         try:
             os.fsync(descriptor)

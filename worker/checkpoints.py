@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from obstore.exceptions import BaseError
@@ -53,6 +52,8 @@ class Offer:
 
     message: CheckpointWritten
     folder: Path
+    id: str
+    """Of its row, whenever that is written: a commit whose answer was lost is not made twice."""
 
 
 class Keeper:
@@ -81,12 +82,7 @@ class Keeper:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stopping = True
         self._wake.set()
         # One large file may be under way; it is lost with its fence, and nobody waits for it.
@@ -98,7 +94,8 @@ class Keeper:
         Its files are linked aside at once: the trainer will remove them while they are stored.
         """
         self._num_offers += 1
-        offer = Offer(message, self._folder / OFFERS / str(self._num_offers))
+        folder = self._folder / OFFERS / str(self._num_offers)
+        offer = Offer(message, folder, f"checkpoint-{uuid7()}")
         try:
             self._link(offer)
         except (BadDelivery, OSError) as error:
@@ -121,7 +118,11 @@ class Keeper:
             # Outputs of earlier stages are in every checkpoint and never change.
             if file.sha256 not in self._stored:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                target.hardlink_to(self._folder / path)
+                try:
+                    target.hardlink_to(self._folder / path)
+                except OSError:
+                    # There are file systems without such links.
+                    shutil.copyfile(self._folder / path, target, follow_symlinks=False)
 
     def _keep_until_the_end(self) -> None:
         tries_left = MOST_TRIES
@@ -172,8 +173,10 @@ class Keeper:
         ]
         with self._database.write() as session:
             job = verbs.hold(session, self._claim.job_id, self._claim.fence)
+            if session.get(Checkpoint, offer.id) is not None:
+                return
             row = Checkpoint(
-                id=f"checkpoint-{uuid7()}",
+                id=offer.id,
                 phase=message.phase,
                 role=message.role,
                 folder=message.folder,
@@ -185,7 +188,11 @@ class Keeper:
             verbs.commit_checkpoint(session, job, row, files)
         log.info("checkpoint_kept", phase=message.phase, step=message.step, **self._names)
         self._private.append({f.sha256 for f in message.files if Path(f.path).name in PRIVATE})
-        self._remove_forgotten()
+        try:
+            self._remove_forgotten()
+        except (SQLAlchemyError, BaseError, OSError) as error:
+            # The reconciler removes them after a day.
+            log.warning("optimizers_not_removed", reason=type(error).__name__, **self._names)
 
     def _remove_forgotten(self) -> None:
         """Remove the bytes of optimizers that no checkpoint names any more.

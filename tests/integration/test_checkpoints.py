@@ -12,6 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from sqlalchemy import select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.contracts.job import JobError, Resources, Status
@@ -322,6 +324,58 @@ def test_offers_are_linked_aside_so_that_the_trainer_may_remove_them(kept: Kept)
     assert kept.rows() == [(1, 10)]
     assert kept.storage.find(blob.sha256) is not None
     assert list((kept.folder / "checkpoint.offers").iterdir()) == []
+
+
+def test_a_checkpoint_whose_commit_was_not_answered_is_kept_once(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.checkpoints.RETRY_SECONDS", 0.01)
+    kept.keep(10)
+    write, lost = Database.write, iter([True])
+
+    @contextmanager
+    def write_and_lose_the_answer(database: Database) -> Iterator[Session]:
+        with write(database) as session:
+            yield session
+        if next(lost, False):
+            raise OperationalError("COMMIT", None, ConnectionError("cut"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "write", write_and_lose_the_answer)
+        kept.keep(20)
+
+    assert kept.rows() == [(1, 10), (2, 20)]
+
+
+def test_a_checkpoint_counts_though_old_bytes_cannot_be_removed(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: Storage, __: str) -> None:
+        raise OSError("away")
+
+    monkeypatch.setattr(Storage, "delete", away)
+    claim = Claim(kept.job.id, kept.job.fence)
+    with Keeper(kept.database, kept.storage, claim, kept.folder) as keeper:
+        for step in (10, 20, 30):
+            keeper.offer(kept.written(step, "training.safetensors"))
+            deadline = time.monotonic() + 10
+            while not kept.rows() or kept.rows()[-1][1] != step:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+    assert kept.rows() == [(2, 20), (3, 30)]
+
+
+def test_where_files_cannot_be_linked_they_are_copied(
+    kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(_: Path, __: Path) -> None:
+        raise OSError("not supported")
+
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    kept.keep(10)
+
+    assert kept.rows() == [(1, 10)]
 
 
 def test_nothing_is_kept_of_an_attempt_that_is_given_up(kept: Kept) -> None:

@@ -32,7 +32,9 @@ def note_environment(spec: JobSpec, workspace: Workspace, reporter: Reporter) ->
                 f"undisturbed run's in their last bits: {changes}"
             )
     workspace.root.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(here, indent=2))
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(here, indent=2))
+    temporary.replace(path)
 
 
 def environment(spec: JobSpec) -> dict[str, str]:
