@@ -83,6 +83,9 @@ class Storage:
     ) -> None:
         """Write a blob of ``size`` bytes to ``target``; ``check`` is called at each chunk.
 
+        One of other bytes is moved to ``damaged/``, so that whoever has the right ones stores it
+        anew.
+
         Raises:
             FileNotFoundError: There is no such blob.
             ValueError: The bytes do not have that digest.
@@ -98,6 +101,7 @@ class Storage:
                 digest.update(chunk)
                 file.write(chunk)
         if digest.hexdigest() != sha256:
+            obstore.rename(self._store, _key(sha256), f"damaged/{sha256}")
             raise ValueError(f"blob {sha256} is damaged: its bytes have {digest.hexdigest()}")
 
     def presigned_url(self, sha256: str) -> str | None:

@@ -100,11 +100,12 @@ class Keeper:
             self._link(offer)
         except (BadDelivery, OSError) as error:
             log.warning("checkpoint_not_taken", reason=str(error), **self._names)
+            self._unlink(offer)
             return
         with self._lock:
             passed_over, self._offered = self._offered, offer
         if passed_over is not None:
-            shutil.rmtree(passed_over.folder)
+            self._unlink(passed_over)
         self._wake.set()
 
     def give_up(self) -> None:
@@ -123,6 +124,11 @@ class Keeper:
                 except OSError:
                     # There are file systems without such links.
                     shutil.copyfile(self._folder / path, target, follow_symlinks=False)
+
+    @staticmethod
+    def _unlink(offer: Offer) -> None:
+        # There is no folder where every file was stored before.
+        shutil.rmtree(offer.folder, ignore_errors=True)
 
     def _keep_until_the_end(self) -> None:
         tries_left = MOST_TRIES
@@ -154,9 +160,12 @@ class Keeper:
             log.warning("checkpoint_not_kept", reason=type(error).__name__, **self._names)
             time.sleep(RETRY_SECONDS)
             with self._lock:
-                self._offered = self._offered or offer
+                newer = self._offered
+                self._offered = newer or offer
+            if newer is not None:
+                self._unlink(offer)
             return False
-        shutil.rmtree(offer.folder, ignore_errors=True)
+        self._unlink(offer)
         return True
 
     def _keep(self, offer: Offer) -> None:

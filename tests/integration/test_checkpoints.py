@@ -326,6 +326,20 @@ def test_offers_are_linked_aside_so_that_the_trainer_may_remove_them(kept: Kept)
     assert list((kept.folder / "checkpoint.offers").iterdir()) == []
 
 
+def test_offers_with_nothing_new_to_store_may_pass_each_other_over(kept: Kept) -> None:
+    message = kept.written(10)
+    claim = Claim(kept.job.id, kept.job.fence)
+    keeper = Keeper(kept.database, kept.storage, claim, kept.folder)
+    keeper._stored = {file.sha256 for file in message.files}
+
+    keeper.offer(message)
+    keeper.offer(message)
+    with keeper:
+        pass
+
+    assert kept.rows() == [(1, 10)]
+
+
 def test_a_checkpoint_whose_commit_was_not_answered_is_kept_once(
     kept: Kept, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import urllib.request
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import obstore
 import pytest
 from obstore.exceptions import BaseError
 
@@ -99,14 +100,21 @@ def test_a_blob_that_was_cut_short_is_stored_again(tmp_path: Path, file: Path) -
     assert blob.read_bytes() == CONTENT
 
 
-def test_a_damaged_blob_is_noticed(tmp_path: Path, file: Path) -> None:
-    storage = Storage(str(tmp_path / "blobs"))
+def test_a_damaged_blob_is_noticed_put_aside_and_can_be_stored_anew(
+    storage: Storage, file: Path, tmp_path: Path
+) -> None:
     storage.put(file)
-    (blob,) = (path for path in (tmp_path / "blobs").rglob("*") if path.is_file())
-    blob.write_bytes(b"X" + CONTENT[1:])
+    damaged = b"X" + CONTENT[1:]
+    obstore.put(storage._store, f"blobs/{DIGEST[:2]}/{DIGEST}", damaged)
 
     with pytest.raises(ValueError, match="damaged"):
         storage.fetch(DIGEST, len(CONTENT), tmp_path / "copy")
+    assert storage.find(DIGEST) is None
+    assert obstore.get(storage._store, f"damaged/{DIGEST}").bytes() == damaged
+
+    storage.put(file)
+    storage.fetch(DIGEST, len(CONTENT), tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == CONTENT
 
 
 def test_a_blob_in_s3_has_an_address_that_needs_no_key(s3_url: str, tmp_path: Path) -> None:
