@@ -110,7 +110,9 @@ class Trainer:
             selector.register(self._messages, selectors.EVENT_READ)
             if not selector.select(timeout_seconds):
                 return
+        heard = False
         while piece := self._read():
+            heard = True
             self._buffer += piece
             *lines, self._buffer = self._buffer.split(b"\n")
             for line in lines:
@@ -124,6 +126,9 @@ class Trainer:
                 self._buffer = b""
             if time.monotonic() > until and self.exit_code() is None:
                 return
+        if not heard and self.exit_code() is None:
+            # It has closed its end and lives on: there is nothing that a select would wait for.
+            time.sleep(timeout_seconds)
 
     def exit_code(self) -> int | None:
         """Return the exit code, negative for a signal; None while it runs."""

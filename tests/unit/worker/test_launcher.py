@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 
 from app.contracts.job import Phase
 from app.contracts.message import PhaseStarted, Warned
@@ -30,6 +31,22 @@ def test_messages_are_whole_lines_and_nonsense_between_them_is_passed_over() -> 
     os.close(write_end)
     trainer.end()
     assert trainer.exit_code() is not None
+
+
+def test_a_trainer_that_closes_its_pipe_and_lives_does_not_keep_its_listener_busy() -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(read_end, False)
+    process = subprocess.Popen(["/bin/sleep", "60"], start_new_session=True)
+    os.close(write_end)
+    trainer = Trainer(process, read_end, os.open(os.devnull, os.O_WRONLY))
+    started = time.monotonic()
+
+    assert list(trainer.messages(0.2)) == []
+
+    assert time.monotonic() - started >= 0.2
+    trainer.kill()
+    process.wait()
+    trainer.end()
 
 
 def test_a_trainer_that_never_stops_talking_does_not_keep_its_listener() -> None:
