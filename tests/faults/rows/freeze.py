@@ -16,11 +16,6 @@ NUM_WORKERS = 4
 STEPS = 1500
 TRIES_SECONDS = 60
 LIMIT_SECONDS = 30.0
-FROZEN_LIMIT_SECONDS = 75.0
-"""The bar of the default lease: PostgreSQL ends a transaction whose client is silent for 30 s.
-
-A second one of that worker may have waited for its row, and be open for as long.
-"""
 OPEN_TRANSACTIONS = text(
     "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
     "AND wait_event = 'ClientRead' AND xact_start < clock_timestamp() - interval '20 ms'"
@@ -69,7 +64,7 @@ def run(plan: Plan) -> Outcome:
         time.monotonic() - began,
         wrong,
         {
-            "frozen worker to running again": Figure(gaps(history, frozen), FROZEN_LIMIT_SECONDS),
+            "frozen worker to running again": Figure(gaps(history, frozen), LIMIT_SECONDS),
             "another dead worker to running again": Figure(gaps(history, lost), LIMIT_SECONDS),
         },
     )
