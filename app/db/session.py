@@ -2,12 +2,18 @@
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
-from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
+from sqlalchemy.engine.interfaces import (
+    DBAPIConnection,
+    DBAPICursor,
+    ExceptionContext,
+    ExecutionContext,
+)
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -91,6 +97,9 @@ def _create_engine(url: str, silence_seconds: float) -> Engine:
             connect_args={**GIVE_UP, "options": options},
         )
         event.listen(engine, "handle_error", _take_for_cut_off, retval=True)
+        event.listen(engine, "do_executemany", _execute_one_by_one)
+        # What is left after many statements is the last one's count.
+        engine.dialect.supports_sane_multi_rowcount = False
         return engine
     engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine, "connect", _prepare_sqlite)
@@ -105,6 +114,19 @@ def _take_for_cut_off(context: ExceptionContext) -> BaseException | None:
         return None
     context.is_disconnect = True
     return OperationalError(context.statement, None, error)
+
+
+def _execute_one_by_one(
+    cursor: DBAPICursor, statement: str, rows: Sequence[Any], _context: ExecutionContext
+) -> bool:
+    """Send one row after another.
+
+    psycopg sends many rows as a pipeline, and PostgreSQL does not count as silent a client that is
+    halted in the middle of one: it would keep its locks for ever.
+    """
+    for row in rows:
+        cursor.execute(statement, row)
+    return True
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:

@@ -1,15 +1,18 @@
 """A process that is halted in a transaction loses it, and not its job."""
 
 import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import text
+from psycopg import Cursor
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.config import Settings
 from app.db import verbs
-from app.db.models import Job
+from app.db.models import Job, Project
 from app.db.session import Database
 from tests.jobs import claimed, queued
 from worker.lease import Claim, Lease, Wish
@@ -38,6 +41,41 @@ def test_others_get_the_locks_of_a_halted_process_and_it_finds_its_connection_lo
     halted.ping()
     halted.close()
     other.close()
+
+
+def test_a_process_that_is_halted_between_many_rows_loses_its_locks_as_well(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = postgres_database.engine.url.render_as_string(hide_password=False)
+    database = Database(url, SILENCE_SECONDS)
+    now = datetime.now(UTC)
+    rows = [{"id": f"halted-{n}", "name": f"halted-{n}", "created_at": now} for n in range(3)]
+    execute = Cursor.execute
+
+    def execute_and_halt(cursor: Cursor[Any], *arguments: Any, **named: Any) -> Cursor[Any]:  # noqa: ANN401 (as they were given)
+        done = execute(cursor, *arguments, **named)
+        if "INSERT" in str(arguments[0]):
+            time.sleep(2 * SILENCE_SECONDS)
+        return done
+
+    def insert_all() -> None:
+        with database.write() as session:
+            session.execute(insert(Project), rows)
+
+    monkeypatch.setattr(Cursor, "execute", execute_and_halt)
+    with pytest.raises(OperationalError, match="idle-in-transaction"):
+        insert_all()
+    monkeypatch.undo()
+    insert_all()
+
+    with database.write() as session:
+        for project in session.scalars(select(Project).where(Project.id.startswith("halted-"))):
+            project.name = f"{project.id} for a while"
+    with postgres_database.read() as session:
+        query = select(Project.name).where(Project.id.startswith("halted-"))
+        found = session.scalars(query).all()
+    database.close()
+    assert {f"{row['id']} for a while" for row in rows} == set(found)
 
 
 def test_an_attempt_that_was_halted_in_a_transaction_goes_on_while_the_job_is_its_own(
