@@ -1,8 +1,12 @@
 """The API's application: ``uvicorn app.main:create_app --factory``."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
@@ -18,29 +22,35 @@ from app.metrics import Metrics
 from app.queue import Queue
 from app.routes import (
     api_keys,
+    catalog,
     checkpoints,
+    event_stream,
     files,
     health,
     history,
+    installation,
     jobs,
     knowledge,
     metrics,
     models,
     results,
 )
-from app.services.installation import Installation
+from app.services.figures import Figures
 from app.services.keys import load_pepper
 from app.services.parts import Parts
+from app.services.watching import Watcher
 from app.storage import Storage
 from app.tracing import open_tracing
 
 ROUTERS = [
     module.router
     for module in (
-        *(jobs, history, checkpoints, results, files, models, knowledge),
-        *(api_keys, health, metrics),
+        *(jobs, history, event_stream, checkpoints, results, files, models, knowledge),
+        *(catalog, installation, api_keys, health, metrics),
     )
 ]
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": problems.ProblemBody, "description": "What the client can mend."},
@@ -76,8 +86,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Metrics(),
         tracing,
     )
-    Installation(parts.database, parts.metrics.registry)
+    Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts
+    app.state.watcher = Watcher(parts.database)
     app.add_middleware(Intake, metrics=parts.metrics)
     problems.install(app)
     for router in ROUTERS:
@@ -88,8 +99,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    with _told_of_the_end(app.state.watcher):
+        yield
+    app.state.watcher.close()
     app.state.parts.close()
+
+
+@contextmanager
+def _told_of_the_end(watcher: Watcher) -> Iterator[None]:
+    """Let those who wait go at the signal: a server ends only after its answers have."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {one: signal.getsignal(one) for one in ENDING}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(watcher.close)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for one in ENDING:
+        signal.signal(one, end)
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 def _operation_id(route: APIRoute) -> str:
