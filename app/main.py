@@ -24,6 +24,7 @@ from app.routes import (
     knowledge,
     models,
     results,
+    webhooks,
 )
 from app.services.keys import load_pepper
 from app.services.parts import Parts
@@ -31,7 +32,18 @@ from app.storage import Storage
 
 ROUTERS = [
     module.router
-    for module in (jobs, history, checkpoints, results, files, models, knowledge, api_keys, health)
+    for module in (
+        jobs,
+        history,
+        checkpoints,
+        results,
+        files,
+        models,
+        knowledge,
+        webhooks,
+        api_keys,
+        health,
+    )
 ]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -60,6 +72,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Storage(settings.storage_url),
         Queue(settings.broker_url),
         load_pepper(settings.pepper_file),
+        settings.webhook_networks,
     )
     app.add_middleware(Intake)
     problems.install(app)
