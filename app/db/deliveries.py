@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from secrets import SystemRandom
 
+from pydantic import JsonValue
 from sqlalchemy import ColumnElement, delete, exists, or_, select
 from sqlalchemy.orm import Session
 
@@ -196,8 +197,9 @@ def _disable(session: Session, webhook: Webhook, reason: str, now: datetime) -> 
     if webhook.disabled_reason is None:
         webhook.disabled_reason = reason
         session.flush()
-        data = {"id": webhook.id, "object": "webhook", "url": webhook.url, "reason": reason}
-        publish(session, webhook.project_id, ["webhook.disabled"], dict(data), now)
+        # Without the URL, which may carry a secret of its receiver.
+        data: dict[str, JsonValue] = {"id": webhook.id, "object": "webhook", "reason": reason}
+        publish(session, webhook.project_id, ["webhook.disabled"], data, now)
 
 
 def _end(row: WebhookDelivery, status: str, now: datetime) -> None:
