@@ -34,6 +34,7 @@ from app.routes import (
     metrics,
     models,
     results,
+    webhooks,
 )
 from app.services.figures import Figures
 from app.services.keys import load_pepper
@@ -46,7 +47,7 @@ ROUTERS = [
     module.router
     for module in (
         *(jobs, history, event_stream, checkpoints, results, files, models, knowledge),
-        *(catalog, installation, api_keys, health, metrics),
+        *(catalog, installation, webhooks, api_keys, health, metrics),
     )
 ]
 
@@ -83,6 +84,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Storage(settings.storage_url),
         Queue(settings.broker_url),
         load_pepper(settings.pepper_file),
+        settings.webhook_networks,
         Metrics(),
         tracing,
     )

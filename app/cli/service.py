@@ -20,8 +20,8 @@ def up(
 ) -> None:
     """Run the whole service on this machine, on 127.0.0.1, until Ctrl-C.
 
-    Valkey, the API, the reconciler and the workers run as one tree of processes; what dies is
-    started again, and nothing is left running.
+    Valkey, the API, the reconciler, the deliverer and the workers run as one tree of processes;
+    what dies is started again, and nothing is left running.
     """
     from app.local.embedded import CannotStart, Embedded
 
@@ -99,6 +99,14 @@ def reconciler() -> None:
     """Run the reconciler: takes back the jobs of lost workers, and rings for those that wait."""
     from app.config import Settings
     from app.reconciler import run
+
+    run(Settings())
+
+
+def deliverer() -> None:
+    """Run the deliverer: sends events to webhooks' receivers."""
+    from app.config import Settings
+    from app.deliverer import run
 
     run(Settings())
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import TypedDict, TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
 from app.db.models import ApiKey, File, Job, Knowledge, Model
+from app.db.webhooks import Webhook, WebhookDelivery
 from app.errors import NotFound
 
-Owned = TypeVar("Owned", ApiKey, File, Job, Knowledge, Model)
+Owned = TypeVar("Owned", ApiKey, File, Job, Knowledge, Model, Webhook, WebhookDelivery)
 
 NAMES = {
     ApiKey: "API key",
@@ -17,6 +18,8 @@ NAMES = {
     Job: "job",
     Knowledge: "knowledge",
     Model: "model",
+    Webhook: "webhook",
+    WebhookDelivery: "delivery",
 }
 
 
@@ -32,13 +35,20 @@ def owned(table: type[Owned], project_id: str) -> Select[Owned]:
     return select(table).where(table.project_id == project_id)
 
 
-def find(session: Session, table: type[Owned], project_id: str, row_id: str) -> Owned:
-    """Read one row of a project.
+def find(
+    session: Session,
+    table: type[Owned],
+    project_id: str,
+    row_id: str,
+    *conditions: ColumnElement[bool],
+) -> Owned:
+    """Read one row of a project, that meets further conditions where there are any.
 
     Raises:
         NotFound: There is none, or it is another project's; the two look the same.
     """
-    return _only(session, table, owned(table, project_id).where(table.id == row_id))
+    row = owned(table, project_id).where(table.id == row_id, *conditions)
+    return _only(session, table, row)
 
 
 def find_to_change(session: Session, table: type[Owned], project_id: str, row_id: str) -> Owned:

@@ -64,6 +64,7 @@ def test_each_command_in_the_compose_file_exists(service: str) -> None:
 def test_the_compose_file_runs_every_part() -> None:
     assert {part["command"][0] for part in PARTS.values()} == {
         "api",
+        "deliverer",
         "migrate",
         "reconciler",
         "worker",

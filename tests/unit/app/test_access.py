@@ -52,6 +52,16 @@ ROUTES: list[tuple[str, str, Scope]] = [
     ("GET", "/v1/datasets", "jobs:read"),
     ("GET", "/v1/queue", "jobs:read"),
     ("GET", "/v1/workers", "admin"),
+    ("POST", "/v1/webhooks", "jobs:write"),
+    ("GET", "/v1/webhooks", "jobs:read"),
+    ("GET", "/v1/webhooks/x", "jobs:read"),
+    ("PATCH", "/v1/webhooks/x", "jobs:write"),
+    ("DELETE", "/v1/webhooks/x", "jobs:write"),
+    ("POST", "/v1/webhooks/x/rotate", "jobs:write"),
+    ("POST", "/v1/webhooks/x/test", "jobs:write"),
+    ("GET", "/v1/webhooks/x/deliveries", "jobs:read"),
+    ("GET", "/v1/webhooks/x/deliveries/y", "jobs:read"),
+    ("POST", "/v1/webhooks/x/deliveries/y/redeliver", "jobs:write"),
     ("GET", "/v1/api_keys", "admin"),
     ("POST", "/v1/api_keys", "admin"),
     ("DELETE", "/v1/api_keys/x", "admin"),
@@ -133,6 +143,9 @@ def test_another_projects_things_look_like_things_that_do_not_exist(api: Api) ->
     file = api.upload()
     other = api.key(project="other")
     model = api.succeed(api.claim(), {"student/config.json": b"{}"})
+    url = "https://hooks.example.com/"
+    webhook = api.client.post("/v1/webhooks", json={"url": url}).json()["id"]
+    delivery = api.client.post(f"/v1/webhooks/{webhook}/test").json()["id"]
     key_id = api.client.get("/v1/api_keys").json()["data"][0]["id"]
     for method, path in [
         ("GET", f"{JOBS}/{job['id']}"),
@@ -155,18 +168,28 @@ def test_another_projects_things_look_like_things_that_do_not_exist(api: Api) ->
         ("GET", f"/v1/files/{file['id']}/content"),
         ("GET", f"/v1/models/{model}"),
         ("GET", f"/v1/models/{model}/files/config.json"),
+        ("GET", f"/v1/webhooks/{webhook}"),
+        ("GET", f"/v1/webhooks/{webhook}/deliveries"),
+        ("GET", f"/v1/webhooks/{webhook}/deliveries/{delivery}"),
+        ("POST", f"/v1/webhooks/{webhook}/deliveries/{delivery}/redeliver"),
+        ("POST", f"/v1/webhooks/{webhook}/rotate"),
+        ("POST", f"/v1/webhooks/{webhook}/test"),
+        ("PATCH", f"/v1/webhooks/{webhook}"),
+        ("DELETE", f"/v1/webhooks/{webhook}"),
         ("DELETE", f"{JOBS}/{job['id']}"),
         ("DELETE", f"/v1/api_keys/{key_id}"),
     ]:
         if method == "GET":
             assert api.client.get(path).status_code == 200, path
-        foreign = api.client.request(method, path, headers=other)
+        body: dict[str, Any] | None = {} if method == "PATCH" else None
+        foreign = api.client.request(method, path, headers=other, json=body)
         part = next(
             part
             for part in path.split("/")
-            if part.startswith(("dist", "file-", "mod", "key-")) and "-" in part
+            if part.startswith(("dist", "file-", "mod", "key-", "webhook-")) and "-" in part
         )
-        unknown = api.client.request(method, path.replace(part, "unknown"), headers=other)
+        nowhere = path.replace(part, "unknown")
+        unknown = api.client.request(method, nowhere, headers=other, json=body)
         assert foreign.status_code == unknown.status_code == 404, path
         assert _without_address(foreign.json()) == _without_address(unknown.json())
     for path in (JOBS, "/v1/files", "/v1/models"):
