@@ -1,5 +1,6 @@
 """The API's application: ``uvicorn app.main:create_app --factory``."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -12,10 +13,12 @@ from fastapi.routing import APIRoute
 from app import logs, problems
 from app.config import Settings
 from app.db.session import Database
+from app.gate import Gate
 from app.intake import Intake
 from app.queue import Queue
 from app.routes import (
     api_keys,
+    audit,
     checkpoints,
     files,
     health,
@@ -23,7 +26,9 @@ from app.routes import (
     jobs,
     knowledge,
     models,
+    projects,
     results,
+    usage,
 )
 from app.services.keys import load_pepper
 from app.services.parts import Parts
@@ -31,7 +36,10 @@ from app.storage import Storage
 
 ROUTERS = [
     module.router
-    for module in (jobs, history, checkpoints, results, files, models, knowledge, api_keys, health)
+    for module in (
+        *(jobs, history, checkpoints, results, files, models, knowledge),
+        *(api_keys, projects, usage, audit, health),
+    )
 ]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
@@ -61,7 +69,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Queue(settings.broker_url),
         load_pepper(settings.pepper_file),
     )
-    app.add_middleware(Intake)
+    app.state.gate = Gate(settings, app.state.parts.database)
+    app.add_middleware(Intake, gate=app.state.gate)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -71,7 +80,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    writing = asyncio.create_task(app.state.gate.write_refusals())
     yield
+    writing.cancel()
+    await app.state.gate.close()
     app.state.parts.close()
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import files, jobs, keys, knowledge, service
+from app.cli import files, jobs, keys, knowledge, projects, service
 from app.cli.demo import demo
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app.command()(service.worker)
 app.command()(service.reconciler)
 app.command()(service.migrate)
 app.add_typer(keys.commands, name="keys")
+app.add_typer(projects.commands, name="projects")
 app.add_typer(jobs.commands, name="jobs")
 app.add_typer(files.file_commands, name="files")
 app.add_typer(files.model_commands, name="models")

@@ -196,7 +196,7 @@ class Job(BaseModel):
     desired_status: DesiredStatus
     phase: Phase | None
     phases: list[PhaseRecord]
-    waiting_reason: Literal["no_worker", "capacity", "backoff"] | None
+    waiting_reason: Literal["no_worker", "capacity", "quota", "backoff"] | None
     progress: Progress | None
     metrics: dict[str, float] = Field(description="The latest value of each series.")
     attempt: int

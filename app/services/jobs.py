@@ -12,15 +12,17 @@ from app.contracts.registry import Page
 from app.db import wishes
 from app.db.models import Job as JobRow
 from app.db.models import Model, Worker
+from app.db.quotas import Quota, projects_running_their_most
 from app.db.session import Database, database_now
 from app.queue import Queue
+from app.services import audit, quotas
 from app.services.ownership import ends, find, find_to_change, newest, owned
 from app.services.results import files_of
 
 SILENT_AFTER = timedelta(seconds=60)
 """A worker says that it is there every 10 s; one silent for so long is taken for gone."""
 
-WaitingReason = Literal["no_worker", "capacity", "backoff"]
+WaitingReason = Literal["no_worker", "capacity", "quota", "backoff"]
 
 
 def list_jobs(
@@ -49,6 +51,7 @@ def cancel(database: Database, project_id: str, job_id: str, *, kill: bool) -> J
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
         wishes.cancel(session, row, kill=kill)
+        audit.note(session, project_id, "job.cancel", job_id)
         return views(session, [row])[0]
 
 
@@ -61,6 +64,7 @@ def pause(database: Database, project_id: str, job_id: str) -> Job:
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
         wishes.pause(session, row)
+        audit.note(session, project_id, "job.pause", job_id)
         return views(session, [row])[0]
 
 
@@ -69,10 +73,14 @@ def resume(database: Database, queue: Queue, project_id: str, job_id: str) -> Jo
 
     Raises:
         Conflict: The job has ended or is being cancelled.
+        QuotaExceeded: The project has as many jobs queued as it may.
     """
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
+        if row.status == Status.PAUSED:
+            quotas.require_room_to_queue(session, project_id)
         wishes.resume(session, row)
+        audit.note(session, project_id, "job.resume", job_id)
         job = views(session, [row])[0]
     if job.status is Status.QUEUED:
         queue.ring(job.id)
@@ -91,11 +99,12 @@ def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
     most_gpus = session.scalar(
         select(func.max(Worker.gpus)).where(Worker.seen_at > now - SILENT_AFTER)
     )
+    full = _full_projects(session, rows)
     return [
         Job.model_validate(
             {
                 **_own_columns(row),
-                "waiting_reason": _waiting_reason(row, now, most_gpus),
+                "waiting_reason": _waiting_reason(row, now, most_gpus, full),
                 "knowledge": row.knowledge_id,
                 "student_model": models.get((row.id, "student")),
                 "teacher_model": models.get(
@@ -117,11 +126,23 @@ def _own_columns(row: JobRow) -> dict[str, Any]:
     }
 
 
-def _waiting_reason(row: JobRow, now: datetime, most_gpus: int | None) -> WaitingReason | None:
+def _full_projects(session: Session, rows: Sequence[JobRow]) -> set[str]:
+    """Return which projects of jobs that wait run as many as they may."""
+    waiting = {row.project_id for row in rows if row.status == Status.QUEUED}
+    if not waiting:
+        return set()
+    full = projects_running_their_most().where(Quota.project_id.in_(waiting))
+    return set(session.scalars(full))
+
+
+def _waiting_reason(
+    row: JobRow, now: datetime, most_gpus: int | None, full: set[str]
+) -> WaitingReason | None:
     if row.status != Status.QUEUED:
         return None
     if row.not_before > now:
         return "backoff"
-    if most_gpus is None or most_gpus < (row.gpus or 0):
-        return "no_worker"
-    return "capacity"
+    if row.project_id in full:
+        return "quota"
+    lacks_worker = most_gpus is None or most_gpus < (row.gpus or 0)
+    return "no_worker" if lacks_worker else "capacity"
