@@ -37,7 +37,7 @@ class Gate:
         self._per_key = settings.key_requests_per_minute
         self._per_address = settings.address_requests_per_minute
         self._database = database
-        self._refusals = Refusals()
+        self.refusals = Refusals()
         # Digests of keys that were good a moment ago: only those count as their own caller, or
         # whoever makes up keys would have a new allowance with each.
         self._known: OrderedDict[bytes, None] = OrderedDict()
@@ -71,7 +71,7 @@ class Gate:
         """Note how a request was answered: whether its key is good, or was refused."""
         digest, _ = _shown(scope)
         if status in REFUSED:
-            self._refusals.count(
+            self.refusals.count(
                 Refusal(
                     REFUSED[HTTPStatus(status)], caller.project_id, caller.key_id, caller.address
                 )
@@ -88,10 +88,10 @@ class Gate:
         """Write what was refused to the audit log, once a minute, until cancelled."""
         while True:
             await asyncio.sleep(WRITE_SECONDS)
-            await run_in_threadpool(self._refusals.write, self._database)
+            await run_in_threadpool(self.refusals.write, self._database)
 
     async def close(self) -> None:
-        await run_in_threadpool(self._refusals.write, self._database)
+        await run_in_threadpool(self.refusals.write, self._database)
         await self._rates.close()
 
 

@@ -1,5 +1,6 @@
 """All routes of the application, and how to call each on things that a project really has."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,12 @@ BODIES: dict[str, dict[str, Any]] = {
 }
 """What a route takes, by its name; one that is not here is called without a body."""
 
-STATES = {"pause_job": "queued", "resume_job": "paused", "cancel_job": "queued"}
+STATES = {
+    "pause_job": "queued",
+    "resume_job": "paused",
+    "cancel_job": "queued",
+    "retry_job": "cancelled",
+}
 """The state that a job must be in; for all other routes one that has ended."""
 
 
@@ -87,38 +93,36 @@ class World:
         self._standing: dict[str, str] = {}
 
     def things(self, route: Route) -> dict[str, str]:
-        """Give what the path of a route names, for calls that will be refused."""
-        return {
-            name: self._standing.get(name) or self._standing.setdefault(name, self._make(name))
-            for name in _parameters(route)
-        } | _path(route)
+        """Give what the path of a route names, for calls that use nothing up."""
+        return self._make(route, "ended", self._standing)
 
     def new_things(self, route: Route) -> dict[str, str]:
-        """Make what the path of a route names, in the state that it needs, for it to use up."""
-        state = STATES.get(route.name, "ended")
-        made = {name: self._make(name, state) for name in _parameters(route)}
-        if "checkpoint_id" in made:
-            made["checkpoint_id"] = self._checkpoint(made["job_id"])
-        return made | _path(route)
+        """Make what the path of a route names, in the state that it needs."""
+        return self._make(route, STATES.get(route.name, "ended"), {})
 
-    def _make(self, name: str, state: str = "ended") -> str:
-        match name:
-            case "job_id":
-                return self._job(state)
-            case "checkpoint_id":
-                return self._checkpoint(self._job("ended"))
-            case "file_id":
-                return str(self.api.upload(MARK.encode(), f"{MARK}.txt")["id"])
-            case "model_id":
-                return self._end(str(self.api.post_job(name=MARK)["id"]))
-            case "knowledge_id":
-                return knowledge_of(self.api)
-            case "key_id":
-                body = {"name": MARK, "scopes": ["jobs:read"]}
-                return str(self.api.client.post("/v1/api_keys", json=body).json()["id"])
-            case "project_id":
-                return self.project_id
-        raise AssertionError(f"tell tests/unit/app/matrix.py how to make a {name}")
+    def _make(self, route: Route, state: str, made: dict[str, str]) -> dict[str, str]:
+        makers: dict[str, Callable[[], str]] = {
+            "job_id": lambda: self._job(state),
+            "checkpoint_id": lambda: self._checkpoint(made["job_id"]),
+            "file_id": lambda: str(self.api.upload(MARK.encode(), f"{MARK}.txt")["id"]),
+            "model_id": lambda: self._end(str(self.api.post_job(name=MARK)["id"])),
+            "knowledge_id": lambda: knowledge_of(self.api),
+            "key_id": self._key,
+            "project_id": lambda: self.project_id,
+            "path": lambda: "",
+        }
+        names = [part.split("}")[0].split(":")[0] for part in route.path.split("{")[1:]]
+        for name in names:
+            assert name in makers, f"{route}: tell tests/unit/app/matrix.py how to make {name}"
+            if name not in made:
+                made[name] = makers[name]()
+        inside = {"model_id", "checkpoint_id"} & set(names)
+        path = "config.json" if inside else "student/config.json"
+        return {name: path if name == "path" else made[name] for name in names}
+
+    def _key(self) -> str:
+        body = {"name": MARK, "scopes": ["jobs:read"]}
+        return str(self.api.client.post("/v1/api_keys", json=body).json()["id"])
 
     def call(self, route: Route, things: dict[str, str], headers: dict[str, str]) -> Response:
         address = route.path.replace(":path", "").format(**things)
@@ -128,8 +132,9 @@ class World:
 
     def _job(self, state: str) -> str:
         job_id = str(self.api.post_job(name=MARK)["id"])
-        if state == "paused":
-            self.api.client.post(f"/v1/distillation/jobs/{job_id}/pause")
+        if state in {"paused", "cancelled"}:
+            verb = {"paused": "pause", "cancelled": "cancel"}[state]
+            self.api.client.post(f"/v1/distillation/jobs/{job_id}/{verb}")
         elif state == "ended":
             self._end(job_id)
         return job_id
@@ -154,6 +159,7 @@ class World:
                 number=1,
                 fence=1,
                 phase="training_student",
+                folder="student",
                 metrics={},
                 created_at=database_now(session),
             )
@@ -166,16 +172,6 @@ class World:
                 )
             )
             return row.id
-
-
-def _parameters(route: Route) -> list[str]:
-    names = [part.split("}")[0] for part in route.path.split("{")[1:]]
-    return [name for name in names if name != "path:path"]
-
-
-def _path(route: Route) -> dict[str, str]:
-    """Name a file that is there, within a job or within its model."""
-    return {"path": "config.json" if "{model_id}" in route.path else "student/config.json"}
 
 
 def _declared(dependant: Dependant) -> set[object]:
