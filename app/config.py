@@ -85,6 +85,18 @@ class Settings(BaseSettings):
         10, ge=0, description="Wait before the second attempt; doubles with each further one."
     )
 
+    key_requests_per_minute: int = Field(
+        30_000, ge=0, description="Requests with one API key; 0 for as many as come."
+    )
+    address_requests_per_minute: int = Field(
+        3_000,
+        ge=0,
+        description="Requests from one address without a key that is known; 0 for as many as come.",
+    )
+    audit_days: int = Field(
+        365, ge=1, le=36_500, description="How long entries of the audit log are kept."
+    )
+
     @model_validator(mode="after")
     def _renews_in_time(self) -> Self:
         if self.renew_seconds > self.lease_seconds / 2:

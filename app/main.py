@@ -17,11 +17,13 @@ from fastapi.telemetry import TelemetryConfig
 from app import logs, problems
 from app.config import Settings
 from app.db.session import Database
+from app.gate import Gate
 from app.intake import Intake
 from app.metrics import Metrics
 from app.queue import Queue
 from app.routes import (
     api_keys,
+    audit,
     catalog,
     checkpoints,
     event_stream,
@@ -33,7 +35,9 @@ from app.routes import (
     knowledge,
     metrics,
     models,
+    projects,
     results,
+    usage,
     webhooks,
 )
 from app.services.figures import Figures
@@ -47,7 +51,7 @@ ROUTERS = [
     module.router
     for module in (
         *(jobs, history, event_stream, checkpoints, results, files, models, knowledge),
-        *(catalog, installation, webhooks, api_keys, health, metrics),
+        *(catalog, installation, usage, webhooks, api_keys, projects, audit, health, metrics),
     )
 ]
 
@@ -91,7 +95,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts
     app.state.watcher = Watcher(parts.database)
-    app.add_middleware(Intake, metrics=parts.metrics)
+    app.state.gate = Gate(settings, parts.database)
+    app.add_middleware(Intake, gate=app.state.gate, metrics=parts.metrics)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -101,9 +106,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    writing = asyncio.create_task(app.state.gate.write_refusals())
     with _told_of_the_end(app.state.watcher):
         yield
     app.state.watcher.close()
+    writing.cancel()
+    await app.state.gate.close()
     app.state.parts.close()
 
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import catalog, files, jobs, keys, knowledge, service, webhooks
+from app.cli import catalog, files, jobs, keys, knowledge, projects, service, webhooks
 from app.cli.demo import demo
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(service.migrate)
 app.command()(catalog.architectures)
 app.command()(catalog.losses)
 app.add_typer(keys.commands, name="keys")
+app.add_typer(projects.commands, name="projects")
 app.add_typer(jobs.commands, name="jobs")
 app.add_typer(files.file_commands, name="files")
 app.add_typer(files.model_commands, name="models")

@@ -6,14 +6,19 @@ from typing import TypedDict, TypeVar
 from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
-from app.db.models import ApiKey, File, Job, Knowledge, Model
+from app.db.audit import AuditEntry
+from app.db.models import ApiKey, File, Job, Knowledge, Model, Project
 from app.db.webhooks import Webhook, WebhookDelivery
 from app.errors import NotFound
 
-Owned = TypeVar("Owned", ApiKey, File, Job, Knowledge, Model, Webhook, WebhookDelivery)
+Owned = TypeVar("Owned", ApiKey, AuditEntry, File, Job, Knowledge, Model, Webhook, WebhookDelivery)
+Listed = TypeVar(
+    "Listed", ApiKey, AuditEntry, File, Job, Knowledge, Model, Project, Webhook, WebhookDelivery
+)
 
 NAMES = {
     ApiKey: "API key",
+    AuditEntry: "audit entry",
     File: "file",
     Job: "job",
     Knowledge: "knowledge",
@@ -74,8 +79,8 @@ def find_to_name(session: Session, table: type[Owned], project_id: str, row_id: 
 
 
 def newest(
-    session: Session, query: Select[Owned], table: type[Owned], after: str | None, limit: int
-) -> tuple[list[Owned], bool]:
+    session: Session, query: Select[Listed], table: type[Listed], after: str | None, limit: int
+) -> tuple[list[Listed], bool]:
     """Read at most ``limit`` rows older than ``after``, newest first, and whether more follow."""
     if after is not None:
         query = query.where(table.id < after)

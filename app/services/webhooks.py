@@ -26,6 +26,7 @@ from app.db.webhooks import Webhook as WebhookRow
 from app.db.webhooks import WebhookAttempt, WebhookDelivery
 from app.errors import Conflict, InvalidPayload, Problem
 from app.outbound.targets import Networks, UnsafeTarget, read_target
+from app.services import audit
 from app.services.ownership import ends, find, find_to_change, newest, owned
 from app.services.signatures import secret_of
 
@@ -62,6 +63,7 @@ def create(
         )
         session.add(row)
         session.flush()
+        audit.note(session, project_id, "webhook.create", row.id)
         return _with_secret(row, pepper)
 
 
@@ -102,6 +104,7 @@ def change(
             row.disabled_reason = row.failing_since = None
         elif changes.enabled is not None:
             row.disabled_reason = row.disabled_reason or "client"
+        audit.note(session, project_id, "webhook.update", webhook_id)
         return _view(row)
 
 
@@ -112,6 +115,7 @@ def delete(database: Database, project_id: str, webhook_id: str) -> None:
         of_webhook = select(WebhookDelivery.id).where(WebhookDelivery.webhook_id == row.id)
         deliveries.remove(session, session.scalars(of_webhook).all())
         session.delete(row)
+        audit.note(session, project_id, "webhook.delete", webhook_id)
 
 
 def rotate(
@@ -123,6 +127,7 @@ def rotate(
         overlap = timedelta(seconds=rotation.overlap_seconds)
         row.secret_number += 1
         row.previous_secret_until = database_now(session) + overlap
+        audit.note(session, project_id, "webhook.rotate", webhook_id)
         return _with_secret(row, pepper)
 
 
@@ -140,6 +145,7 @@ def send_test(database: Database, project_id: str, webhook_id: str) -> Delivery:
         delivery = outbox.delivery(row, TEST, message, now)
         session.add(delivery)
         session.flush()
+        audit.note(session, project_id, "webhook.test", webhook_id)
         return _delivery_views(session, [delivery])[0]
 
 
@@ -187,6 +193,7 @@ def redeliver(database: Database, project_id: str, webhook_id: str, delivery_id:
         row.status, row.num_failures = "pending", 0
         row.next_attempt_at, row.finished_at = now, None
         session.flush()
+        audit.note(session, project_id, "webhook.redeliver", delivery_id)
         return _delivery_views(session, [row])[0]
 
 
