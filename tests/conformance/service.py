@@ -5,16 +5,20 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import httpx2
+from uuid_utils import uuid7
 
 from app.db import verbs
+from app.db.checkpoints import Checkpoint, CheckpointFile
+from app.db.session import database_now
 from tests.faults.servers import Postgres, Valkey
 from tests.unit.app.refused import put_knowledge
 from tests.unit.app.served import Served, report, serve
 
 DatabaseKind = Literal["sqlite", "postgres"]
+DATABASES: tuple[DatabaseKind, ...] = get_args(DatabaseKind)
 JOBS = "/v1/distillation/jobs"
 SPEC: dict[str, Any] = {
     "dataset": {"source": "builtin", "name": "digits"},
@@ -37,9 +41,11 @@ class Service:
     def headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.secret}"}
 
-    @property
-    def log(self) -> Path:
-        return self.served.key_file.with_name("api.log")
+    def tracebacks(self) -> dict[str, str]:
+        """Return what the API logged of what nobody foresaw, whatever the client was told."""
+        lines = self.served.key_file.with_name("api.log").read_text().splitlines()
+        found = [line for line in lines if '"unexpected_error"' in line or "Traceback" in line]
+        return {"logged by the API": found[0]} if found else {}
 
 
 @contextmanager
@@ -72,11 +78,12 @@ def furnish(service: Service, client: httpx2.Client, folder: Path) -> None:
     """Make things of every kind and state, and note what names them."""
     names = service.names
     names["job_id"] = _jobs(service.served, client, folder)
+    names["checkpoint_id"] = [_checkpoint(service.served, names["job_id"][0], folder)]
     names["model_id"] = _ids(client, "/v1/models")
     names["path"] = [*FILES, "config.json"]
     names["knowledge_id"] = [
         put_knowledge(service.served.database),
-        put_knowledge(service.served.database, storage="sparse", top_k=3),
+        put_knowledge(service.served.database, storage="top_k", top_k=3),
     ]
     names["file_id"] = [
         str(_made(client.post("/v1/files", files={"file": (name, content)}))["id"])
@@ -122,6 +129,29 @@ def _jobs(served: Served, client: httpx2.Client, folder: Path) -> list[str]:
         _made(client.post(f"{JOBS}/{job_id}/{verb}"))
     post()
     return ids
+
+
+def _checkpoint(served: Served, job_id: str, folder: Path) -> str:
+    path = folder / "checkpoint"
+    path.write_text("{}")
+    digest = served.storage.put(path)
+    with served.database.write() as session:
+        row = Checkpoint(
+            id=f"checkpoint-{uuid7()}",
+            job_id=job_id,
+            number=1,
+            fence=1,
+            phase="training_student",
+            folder="student",
+            metrics={},
+            created_at=database_now(session),
+        )
+        session.add(row)
+        session.flush()
+        session.add(
+            CheckpointFile(checkpoint_id=row.id, path="config.json", bytes=2, sha256=digest)
+        )
+        return row.id
 
 
 def _outputs(folder: Path) -> Path:
