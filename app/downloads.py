@@ -16,8 +16,8 @@ from app.storage import Storage
 
 RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
 
-BYTES = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
-"""Of whatever kind the file is."""
+BYTES: dict[str, Any] = {"*/*": {}}
+"""Of whatever kind the file is, JSON too."""
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
