@@ -32,7 +32,11 @@ METADATA_PARAMETER: dict[str, Any] = {
     "style": "deepObject",
     "explode": True,
     "description": "`metadata[KEY]=VALUE`: only jobs with that pair, and with each that is given.",
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "schema": {
+        "type": "object",
+        "propertyNames": {"minLength": 1},
+        "additionalProperties": {"type": "string"},
+    },
 }
 """For the OpenAPI document; FastAPI has no such parameters itself."""
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from app.problems import MEDIA_TYPE, ProblemBody
 from tests.conformance.outcome import Outcome
-from tests.conformance.service import JOBS, SPEC, Service
+from tests.conformance.service import JOBS, Service
 
 JSON = "application/json"
 MEBIBYTE = 1024 * 1024
@@ -100,6 +100,7 @@ def _requests(
     client: httpx2.Client, document: dict[str, Any], service: Service, random: Random
 ) -> Iterator[httpx2.Request]:
     targets = operations_with_bodies(document)
+    job = client.get(f"{JOBS}/{service.names['job_id'][-1]}").json()
     for method, path in targets:
         for body in BODIES.values():
             yield _request(client, (method, path), service, body, JSON)
@@ -108,7 +109,9 @@ def _requests(
         yield _request(client, (method, path), service, _in_pieces(), JSON)
     while True:
         method, path = random.choice([*targets, ("POST", JOBS), ("POST", JOBS)])
-        spec = _spoilt(SPEC if path == JOBS else {"name": "a", "metadata": {}}, random)
+        spec = _spoilt(
+            job["resolved_spec"] if path == JOBS else {"name": "a", "metadata": {}}, random
+        )
         if path == JOBS and random.random() < 0.5:
             path = f"{JOBS}?validate_only=true"
         yield _request(client, (method, path), service, json.dumps(spec).encode(), JSON)
@@ -179,15 +182,18 @@ def _spoilt(body: dict[str, Any], random: Random) -> Any:  # noqa: ANN401 (any J
     *path, last = random.choice(places)
     for part in path:
         holder = holder[part]
-    if random.random() < 0.1:
+    if random.random() < 0.1 and isinstance(holder, dict):
         holder["no_such_field"] = random.choice(VALUES)
     else:
         holder[last] = random.choice(VALUES)
     return spoilt
 
 
-def _places(value: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    for name, part in value.items():
+def _places(
+    value: dict[str, Any] | list[Any], above: tuple[str | int, ...] = ()
+) -> Iterator[tuple[str | int, ...]]:
+    parts = value.items() if isinstance(value, dict) else enumerate(value)
+    for name, part in parts:
         yield (*above, name)
-        if isinstance(part, dict):
+        if isinstance(part, dict | list):
             yield from _places(part, (*above, name))
