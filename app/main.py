@@ -20,6 +20,7 @@ from app.routes import (
     files,
     health,
     history,
+    hub,
     jobs,
     knowledge,
     models,
@@ -31,7 +32,18 @@ from app.storage import Storage
 
 ROUTERS = [
     module.router
-    for module in (jobs, history, checkpoints, results, files, models, knowledge, api_keys, health)
+    for module in (
+        jobs,
+        history,
+        checkpoints,
+        results,
+        files,
+        models,
+        hub,
+        knowledge,
+        api_keys,
+        health,
+    )
 ]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {

@@ -17,6 +17,7 @@ from structlog import get_logger
 
 from app.errors import (
     BadRequest,
+    HubNotFound,
     InvalidPayload,
     NotFound,
     Problem,
@@ -175,12 +176,14 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def _headers(error: ServiceError) -> dict[str, str]:
+    headers = {}
     match error:
         case Unauthorized():
-            return {"WWW-Authenticate": "Bearer"}
+            headers["WWW-Authenticate"] = "Bearer"
         case RangeNotSatisfiable():
-            return {"Content-Range": f"bytes */{error.size}"}
+            headers["Content-Range"] = f"bytes */{error.size}"
+        case HubNotFound():
+            headers["X-Error-Code"] = error.hub_code
         case Unavailable():
-            return {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        case _:
-            return {}
+            headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return headers
