@@ -20,6 +20,7 @@ from app.db.session import Database
 from app.gate import Gate
 from app.intake import Intake
 from app.metrics import Metrics
+from app.predictor import Predictor
 from app.queue import Queue
 from app.routes import (
     api_keys,
@@ -36,6 +37,7 @@ from app.routes import (
     knowledge,
     metrics,
     models,
+    predictions,
     projects,
     results,
     usage,
@@ -51,7 +53,8 @@ from app.tracing import open_tracing
 ROUTERS = [
     module.router
     for module in (
-        *(jobs, history, event_stream, checkpoints, results, files, models, hub, knowledge),
+        *(jobs, history, event_stream, checkpoints, results, files, knowledge),
+        *(models, predictions, hub),
         *(catalog, installation, usage, webhooks, api_keys, projects, audit, health, metrics),
     )
 ]
@@ -92,6 +95,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings.webhook_networks,
         Metrics(),
         tracing,
+        Predictor(),
     )
     Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts
