@@ -18,11 +18,13 @@ from app.routes import (
     api_keys,
     checkpoints,
     files,
+    fine_tuning,
     health,
     history,
     jobs,
     knowledge,
     models,
+    result_files,
     results,
 )
 from app.services.keys import load_pepper
@@ -31,7 +33,19 @@ from app.storage import Storage
 
 ROUTERS = [
     module.router
-    for module in (jobs, history, checkpoints, results, files, models, knowledge, api_keys, health)
+    for module in (
+        jobs,
+        history,
+        checkpoints,
+        results,
+        result_files,
+        files,
+        models,
+        knowledge,
+        fine_tuning,
+        api_keys,
+        health,
+    )
 ]
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {

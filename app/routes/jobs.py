@@ -1,17 +1,17 @@
 """Jobs: create, list, read, steer, delete."""
 
-import hashlib
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
 from app.access import JobsReader, JobsWriter, Service
 from app.contracts.job import Job, JobSpec, Status, ValidatedSpec
 from app.contracts.registry import Page
 from app.contracts.requests import Cancellation, Changes
 from app.downloads import etag_matches
+from app.repeats import Again
 from app.services import deletion, jobs, posting
-from app.services.idempotency import Answer, Repeatable
+from app.services.idempotency import Answer
 
 PATH = "/v1/distillation/jobs"
 
@@ -29,27 +29,6 @@ CREATED: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter(prefix=PATH, tags=["Jobs"])
-
-
-async def repeatable(
-    request: Request,
-    key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            pattern=r"^[\x20-\x7e]{1,255}$",
-            description="The same request with the same key makes no second job: it is answered "
-            "as before, for 24 hours at least.",
-        ),
-    ] = None,
-) -> Repeatable | None:
-    """Read what tells whether a request was sent before."""
-    if key is None:
-        return None
-    return Repeatable(request.url.path, key, hashlib.sha256(await request.body()).hexdigest())
-
-
-Again = Annotated[Repeatable | None, Depends(repeatable)]
 
 
 @router.post(

@@ -41,9 +41,23 @@ def create(
     request: Repeatable | None = None,
 ) -> Answer:
     """Check a spec, queue its job, and ring once it is committed."""
+    return create_planned(database, queue, project_id, lambda _session: spec, request)
+
+
+def create_planned(
+    database: Database,
+    queue: Queue,
+    project_id: str,
+    plan: Callable[[Session], JobSpec],
+    request: Repeatable | None = None,
+) -> Answer:
+    """Create a job of a spec that is made in its transaction, of what the project has then.
+
+    A request that was answered before is not planned again.
+    """
 
     def make(session: Session) -> str:
-        return _queue(session, project_id, spec)
+        return _queue(session, project_id, plan(session))
 
     return _post(database, queue, project_id, request, make)
 

@@ -10,6 +10,7 @@ from app.access import Needs, open_to_all
 from app.contracts.requests import SCOPES, Scope
 from tests.unit.app.conftest import JOBS, Api, spec
 
+TUNING = "/v1/fine_tuning/jobs"
 OPEN = {"/healthz", "/readyz", "/openapi.json"}
 
 ROUTES: list[tuple[str, str, Scope]] = [
@@ -33,6 +34,17 @@ ROUTES: list[tuple[str, str, Scope]] = [
     ("HEAD", f"{JOBS}/x/files/y/z", "jobs:read"),
     ("GET", f"{JOBS}/x/report", "jobs:read"),
     ("GET", f"{JOBS}/x/report.html", "jobs:read"),
+    ("GET", "/v1/files/x:y/z", "jobs:read"),
+    ("GET", "/v1/files/x:y/z/content", "jobs:read"),
+    ("HEAD", "/v1/files/x:y/z/content", "jobs:read"),
+    ("POST", TUNING, "jobs:write"),
+    ("GET", TUNING, "jobs:read"),
+    ("GET", f"{TUNING}/x", "jobs:read"),
+    ("POST", f"{TUNING}/x/cancel", "jobs:write"),
+    ("POST", f"{TUNING}/x/pause", "jobs:write"),
+    ("POST", f"{TUNING}/x/resume", "jobs:write"),
+    ("GET", f"{TUNING}/x/events", "jobs:read"),
+    ("GET", f"{TUNING}/x/checkpoints", "jobs:read"),
     ("POST", "/v1/files", "files:write"),
     ("GET", "/v1/files", "files:write"),
     ("GET", "/v1/files/x", "files:write"),
@@ -141,6 +153,14 @@ def test_another_projects_things_look_like_things_that_do_not_exist(api: Api) ->
         ("GET", f"{JOBS}/{job['id']}/logs"),
         ("GET", f"{JOBS}/{job['id']}/files"),
         ("GET", f"{JOBS}/{job['id']}/files/student/config.json"),
+        ("GET", f"/v1/files/{job['id']}:student/config.json"),
+        ("GET", f"/v1/files/{job['id']}:student/config.json/content"),
+        ("GET", f"{TUNING}/{job['id']}"),
+        ("POST", f"{TUNING}/{job['id']}/cancel"),
+        ("POST", f"{TUNING}/{job['id']}/pause"),
+        ("POST", f"{TUNING}/{job['id']}/resume"),
+        ("GET", f"{TUNING}/{job['id']}/events"),
+        ("GET", f"{TUNING}/{job['id']}/checkpoints"),
         ("GET", f"/v1/files/{file['id']}"),
         ("GET", f"/v1/files/{file['id']}/content"),
         ("GET", f"/v1/models/{model}"),
