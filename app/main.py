@@ -1,8 +1,12 @@
 """The API's application: ``uvicorn app.main:create_app --factory``."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
@@ -16,11 +20,14 @@ from app.intake import Intake
 from app.queue import Queue
 from app.routes import (
     api_keys,
+    catalog,
     checkpoints,
+    event_stream,
     files,
     fine_tuning,
     health,
     history,
+    installation,
     jobs,
     knowledge,
     models,
@@ -29,6 +36,7 @@ from app.routes import (
 )
 from app.services.keys import load_pepper
 from app.services.parts import Parts
+from app.services.watching import Watcher
 from app.storage import Storage
 
 ROUTERS = [
@@ -36,6 +44,7 @@ ROUTERS = [
     for module in (
         jobs,
         history,
+        event_stream,
         checkpoints,
         results,
         result_files,
@@ -43,10 +52,14 @@ ROUTERS = [
         models,
         knowledge,
         fine_tuning,
+        catalog,
+        installation,
         api_keys,
         health,
     )
 ]
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": problems.ProblemBody, "description": "What the client can mend."},
@@ -75,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Queue(settings.broker_url),
         load_pepper(settings.pepper_file),
     )
+    app.state.watcher = Watcher(app.state.parts.database)
     app.add_middleware(Intake)
     problems.install(app)
     for router in ROUTERS:
@@ -85,8 +99,32 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    with _told_of_the_end(app.state.watcher):
+        yield
+    app.state.watcher.close()
     app.state.parts.close()
+
+
+@contextmanager
+def _told_of_the_end(watcher: Watcher) -> Iterator[None]:
+    """Let those who wait go at the signal: a server ends only after its answers have."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {one: signal.getsignal(one) for one in ENDING}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(watcher.close)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for one in ENDING:
+        signal.signal(one, end)
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -104,9 +104,8 @@ def respond(
             param=error.param,
         ),
     )
-    # OpenAI's clients would otherwise retry a 409; of the rest only too many requests can pass.
-    is_lasting = is_clients and error.status != HTTPStatus.TOO_MANY_REQUESTS
-    retry = {"x-should-retry": "false"} if is_lasting else {}
+    # OpenAI's clients would otherwise retry a 409.
+    retry = {"x-should-retry": "false"} if is_clients else {}
     return JSONResponse(
         body.model_dump(),
         error.status,

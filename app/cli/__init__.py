@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import files, jobs, keys, knowledge, service
+from app.cli import catalog, files, jobs, keys, knowledge, service
 from app.cli.demo import demo
 
 app = typer.Typer(
@@ -17,6 +17,8 @@ app.command()(service.api)
 app.command()(service.worker)
 app.command()(service.reconciler)
 app.command()(service.migrate)
+app.command()(catalog.architectures)
+app.command()(catalog.losses)
 app.add_typer(keys.commands, name="keys")
 app.add_typer(jobs.commands, name="jobs")
 app.add_typer(files.file_commands, name="files")

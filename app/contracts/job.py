@@ -148,6 +148,9 @@ class Phase(StrEnum):
     EXPORTING = "exporting"
 
 
+WaitingReason = Literal["no_worker", "capacity", "backoff"]
+
+
 class PhaseRecord(BaseModel):
     name: Phase
     status: Literal["running", "succeeded", "skipped"]
@@ -196,7 +199,7 @@ class Job(BaseModel):
     desired_status: DesiredStatus
     phase: Phase | None
     phases: list[PhaseRecord]
-    waiting_reason: Literal["no_worker", "capacity", "backoff"] | None
+    waiting_reason: WaitingReason | None
     progress: Progress | None
     metrics: dict[str, float] = Field(description="The latest value of each series.")
     attempt: int
@@ -209,7 +212,7 @@ class Job(BaseModel):
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    spec: dict[str, JsonValue] = Field(description="As it was sent.")
+    spec: dict[str, JsonValue] = Field(description="As it was sent, or edited since.")
     resolved_spec: dict[str, JsonValue] = Field(description="With every default; what runs.")
     result: Report | None
     student_model: str | None
@@ -232,6 +235,12 @@ class JobEvent(BaseModel):
     message: str
     created_at: datetime
     data: dict[str, JsonValue]
+
+
+class StreamEnd(BaseModel):
+    """What the last message of a stream of events says."""
+
+    status: Literal[Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, "deleted"]
 
 
 class Checkpoint(BaseModel):

@@ -32,6 +32,14 @@ class Changes(Strict):
     metadata: Metadata = Field(default={})
 
 
+class Edit(Strict):
+    """What to change of a job; what is not given stays."""
+
+    name: Name | None = Field(None, description="`null` for none.")
+    priority: Priority = 0
+    metadata: Metadata = Field(default={}, description="In the place of all that there is.")
+
+
 class NewApiKey(Strict):
     """A key to be made."""
 
@@ -40,7 +48,7 @@ class NewApiKey(Strict):
         min_length=1,
         max_length=len(SCOPES),
         description="What the key may do; `files:write` also reads files, `admin` manages keys "
-        "and nothing else.",
+        "and sees the workers, nothing else.",
     )
     expires_at: AwareDatetime | None = Field(None, description="Never, where not given.")
 

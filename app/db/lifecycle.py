@@ -41,6 +41,10 @@ LEGAL: dict[tuple[Status, Status], frozenset[Actor]] = {
 """Who may take a job from where to where; all else is illegal."""
 
 
+AMENDABLE = {"name", "priority", "labels", "spec", "resolved_spec"}
+"""Columns that may change whatever the status."""
+
+
 class Raced(Exception):
     """The row changed between its lock and its update: never, if the lock holds."""
 
@@ -70,25 +74,24 @@ def transition(
         Raced: The row is no longer as it was read.
     """
     assert by in LEGAL.get((job.status, to), ()), f"{by} may not take {job.status} to {to}"  # noqa: S101 (a programmer's mistake)
-    now = database_now(session)
-    number = job.num_events + (event is not None)
-    result = session.execute(
-        update(Job)
-        .where(
-            Job.id == job.id,
-            Job.status == job.status,
-            Job.fence == job.fence,
-            Job.version == job.version,
-        )
-        .values(status=to, version=job.version + 1, num_events=number, **changes),
-        execution_options={"synchronize_session": False},
-    )
-    assert isinstance(result, CursorResult)  # noqa: S101 (for the type checker)
-    if result.rowcount != 1:
-        raise Raced(f"job {job.id} changed while it was locked")
-    session.refresh(job)
-    if event is not None:
-        write_event(session, job, event, now)
+    _change(session, job, event, {**changes, "status": to})
+
+
+def amend(
+    session: Session,
+    job: Job,
+    *,
+    event: Event,
+    **changes: Any,  # noqa: ANN401 (columns of a job)
+) -> None:
+    """Change columns of ``job``, in whatever status it is, that say nothing of its state.
+
+    Raises:
+        AssertionError: One of them does.
+        Raced: The row is no longer as it was read.
+    """
+    assert changes.keys() <= AMENDABLE, f"expected columns of {sorted(AMENDABLE)}"  # noqa: S101 (a programmer's mistake)
+    _change(session, job, event, changes)
 
 
 def write_event(session: Session, job: Job, event: Event, now: datetime) -> None:
@@ -125,3 +128,25 @@ def lock_if_free(session: Session, job_id: str) -> Job | None:
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     ).one_or_none()
+
+
+def _change(session: Session, job: Job, event: Event | None, changes: dict[str, Any]) -> None:
+    now = database_now(session)
+    number = job.num_events + (event is not None)
+    result = session.execute(
+        update(Job)
+        .where(
+            Job.id == job.id,
+            Job.status == job.status,
+            Job.fence == job.fence,
+            Job.version == job.version,
+        )
+        .values(version=job.version + 1, num_events=number, **changes),
+        execution_options={"synchronize_session": False},
+    )
+    assert isinstance(result, CursorResult)  # noqa: S101 (for the type checker)
+    if result.rowcount != 1:
+        raise Raced(f"job {job.id} changed while it was locked")
+    session.refresh(job)
+    if event is not None:
+        write_event(session, job, event, now)

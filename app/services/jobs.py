@@ -2,33 +2,32 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.contracts.job import Job, Status
+from app.contracts.job import Job, Status, WaitingReason
 from app.contracts.registry import Page
+from app.contracts.requests import Edit
 from app.db import wishes
 from app.db.models import Job as JobRow
 from app.db.models import Model, Worker
 from app.db.session import Database, database_now
+from app.errors import PreconditionFailed
 from app.queue import Queue
+from app.services.filters import Filters
 from app.services.ownership import ends, find, find_to_change, newest, owned
 from app.services.results import files_of
 
 SILENT_AFTER = timedelta(seconds=60)
 """A worker says that it is there every 10 s; one silent for so long is taken for gone."""
 
-WaitingReason = Literal["no_worker", "capacity", "backoff"]
-
 
 def list_jobs(
-    database: Database, project_id: str, after: str | None, limit: int, status: Status | None
+    database: Database, project_id: str, after: str | None, limit: int, wanted: Filters
 ) -> Page[Job]:
-    query = owned(JobRow, project_id)
-    if status is not None:
-        query = query.where(JobRow.status == status)
+    query = wanted.apply(owned(JobRow, project_id), is_sqlite=database.is_sqlite)
     with database.read() as session:
         rows, has_more = newest(session, query, JobRow, after, limit)
         data = views(session, rows)
@@ -38,6 +37,32 @@ def list_jobs(
 def read(database: Database, project_id: str, job_id: str) -> Job:
     with database.read() as session:
         return views(session, [find(session, JobRow, project_id, job_id)])[0]
+
+
+def edit(
+    database: Database, project_id: str, job_id: str, changes: Edit, if_match: str | None
+) -> Job:
+    """Change a job's name, priority or metadata; only where its entity tag is still the given one.
+
+    Raises:
+        Conflict: The job has ended, and its priority is to change.
+        PreconditionFailed: The job has changed since the client read it.
+    """
+    with database.write() as session:
+        row = find_to_change(session, JobRow, project_id, job_id)
+        if not _is_known(row.version, if_match):
+            raise PreconditionFailed(
+                f"given If-Match: {if_match}; the job is at version {row.version} by now; read it "
+                "again and see whether the change is still wanted"
+            )
+        wishes.edit(session, row, changes.model_dump(exclude_unset=True))
+        return views(session, [row])[0]
+
+
+def entity_tag(job: Job) -> str:
+    """Give the strong entity tag of a job as it is shown."""
+    # Why a job waits can change with nothing written to it.
+    return f'"{job.version}{f"-{job.waiting_reason}" if job.waiting_reason else ""}"'
 
 
 def cancel(database: Database, project_id: str, job_id: str, *, kill: bool) -> Job:
@@ -88,14 +113,16 @@ def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
         for model in session.scalars(select(Model).where(Model.job_id.in_(job_ids)))
     }
     now = database_now(session)
-    most_gpus = session.scalar(
-        select(func.max(Worker.gpus)).where(Worker.seen_at > now - SILENT_AFTER)
-    )
+    gpus_there = most_gpus(session, now)
     return [
         Job.model_validate(
             {
                 **_own_columns(row),
-                "waiting_reason": _waiting_reason(row, now, most_gpus),
+                "waiting_reason": waiting_reason(
+                    row.gpus, gpus_there, is_early=row.not_before > now
+                )
+                if row.status == Status.QUEUED
+                else None,
                 "knowledge": row.knowledge_id,
                 "student_model": models.get((row.id, "student")),
                 "teacher_model": models.get(
@@ -108,6 +135,20 @@ def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
     ]
 
 
+def most_gpus(session: Session, now: datetime) -> int | None:
+    """Return the GPUs of the largest worker that is there, or None where none is."""
+    return session.scalar(select(func.max(Worker.gpus)).where(Worker.seen_at > now - SILENT_AFTER))
+
+
+def waiting_reason(gpus: int | None, most_gpus: int | None, *, is_early: bool) -> WaitingReason:
+    """Say why a queued job waits that asks for ``gpus``; early is one whose backoff is not over."""
+    if is_early:
+        return "backoff"
+    if most_gpus is None or most_gpus < (gpus or 0):
+        return "no_worker"
+    return "capacity"
+
+
 def _own_columns(row: JobRow) -> dict[str, Any]:
     names = Job.model_fields.keys() & set(JobRow.__table__.columns.keys()) - {"metadata"}
     return {
@@ -117,11 +158,11 @@ def _own_columns(row: JobRow) -> dict[str, Any]:
     }
 
 
-def _waiting_reason(row: JobRow, now: datetime, most_gpus: int | None) -> WaitingReason | None:
-    if row.status != Status.QUEUED:
-        return None
-    if row.not_before > now:
-        return "backoff"
-    if most_gpus is None or most_gpus < (row.gpus or 0):
-        return "no_worker"
-    return "capacity"
+def _is_known(version: int, if_match: str | None) -> bool:
+    """Compare versions alone: why a job waits is nothing that an edit could overwrite."""
+    if if_match is None:
+        return True
+    tags = {tag.strip() for tag in if_match.split(",")}
+    return "*" in tags or any(
+        tag.startswith('"') and tag.strip('"').partition("-")[0] == str(version) for tag in tags
+    )

@@ -34,6 +34,7 @@ class Served:
     key_file: Path
     database: Database
     storage: Storage
+    process: subprocess.Popen[bytes]
 
     def claim(self) -> tuple[str, int]:
         """Let a worker take the next job; return its id and fence."""
@@ -97,7 +98,8 @@ def serve(folder: Path) -> Iterator[Served]:
         )
     try:
         _await(f"{url}/healthz")
-        yield Served(url, folder / "api_key", database, Storage(str(folder / "blobs")))
+        storage = Storage(str(folder / "blobs"))
+        yield Served(url, folder / "api_key", database, storage, process)
     finally:
         process.terminate()
         process.wait(timeout=20)
