@@ -2,34 +2,22 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 
 from app.access import JobsReader, JobsWriter, Service
 from app.contracts.fine_tuning import (
     FineTuningCheckpoint,
     FineTuningEvent,
     FineTuningJob,
-    FineTuningRequest,
 )
+from app.contracts.fine_tuning_request import FineTuningRequest
 from app.contracts.registry import Page
+from app.listing import METADATA_PARAMETER, filters
 from app.repeats import Again
 from app.services import fine_tuning
+from app.services.filters import Filters
 
 router = APIRouter(prefix="/v1/fine_tuning/jobs", tags=["For OpenAI's clients"])
-
-METADATA = {
-    "parameters": [
-        {
-            "name": "metadata",
-            "in": "query",
-            "required": False,
-            "style": "deepObject",
-            "explode": True,
-            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
-            "description": "`metadata[key]=value`: all must hold. `metadata=null`: jobs without.",
-        }
-    ]
-}
 
 CREATED: dict[int | str, dict[str, Any]] = {
     200: {
@@ -45,17 +33,6 @@ CREATED: dict[int | str, dict[str, Any]] = {
 
 After = Annotated[str | None, Query(description="The last id of the page before.")]
 Limit = Annotated[int, Query(ge=1, le=100)]
-
-
-def wanted_metadata(request: Request) -> dict[str, str] | None:
-    """Read the pairs that jobs are to have; None where they are to have none."""
-    if request.query_params.get("metadata") == "null":
-        return None
-    return {
-        name.removeprefix("metadata[").removesuffix("]"): value
-        for name, value in request.query_params.items()
-        if name.startswith("metadata[") and name.endswith("]")
-    }
 
 
 @router.post("", summary="Create a fine-tuning job", responses=CREATED)
@@ -75,16 +52,20 @@ def create_fine_tuning_job(
     return job
 
 
-@router.get("", summary="List fine-tuning jobs, newest first", openapi_extra=METADATA)
+@router.get(
+    "",
+    summary="List fine-tuning jobs, newest first",
+    openapi_extra={"parameters": [METADATA_PARAMETER]},
+)
 def list_fine_tuning_jobs(
     caller: JobsReader,
     service: Service,
-    metadata: Annotated[dict[str, str] | None, Depends(wanted_metadata)],
+    wanted: Annotated[Filters, Depends(filters)],
     after: After = None,
     limit: Limit = 20,
 ) -> Page[FineTuningJob]:
     """List all jobs of the project, in whichever shape they were posted."""
-    return fine_tuning.list_jobs(service.database, caller.project_id, after, limit, metadata)
+    return fine_tuning.list_jobs(service.database, caller.project_id, after, limit, wanted)
 
 
 @router.get("/{job_id}", summary="Retrieve a fine-tuning job")

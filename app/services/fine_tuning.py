@@ -1,30 +1,28 @@
 """The jobs of a project as OpenAI's clients ask for them: each call is a native one, translated."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 
 from pydantic import JsonValue
-from sqlalchemy import ColumnElement, String, Text, cast, exists, func, select
 
 from app.contracts.fine_tuning import (
     FineTuningCheckpoint,
     FineTuningEvent,
     FineTuningJob,
-    FineTuningRequest,
     ResultFile,
 )
+from app.contracts.fine_tuning_request import FineTuningRequest
 from app.contracts.job import Checkpoint, Job, JobEvent
 from app.contracts.registry import Page
-from app.db.models import Job as JobRow
 from app.db.session import Database
 from app.errors import BadRequest, InvalidPayload
 from app.queue import Queue
 from app.services import checkpoints, history, jobs, posting, results
+from app.services.filters import Filters
 from app.services.fine_tuning_jobs import as_fine_tuning, result_file_id
 from app.services.fine_tuning_specs import as_sent, to_spec
 from app.services.idempotency import Repeatable
-from app.services.ownership import ends, newest, owned
+from app.services.ownership import ends
 
 NUMBER = re.compile(r".+\.([0-9]{1,9})")
 AFTER_ALL = 2**31 - 1
@@ -65,18 +63,16 @@ def create(
 
 
 def list_jobs(
-    database: Database,
-    project_id: str,
-    after: str | None,
-    limit: int,
-    metadata: Mapping[str, str] | None,
+    database: Database, project_id: str, after: str | None, limit: int, wanted: Filters
 ) -> Page[FineTuningJob]:
-    """List jobs, newest first, that have all of ``metadata``; with None, that have no metadata."""
-    with database.read() as session:
-        query = owned(JobRow, project_id).where(*_labelled(metadata, is_sqlite=database.is_sqlite))
-        rows, has_more = newest(session, query, JobRow, after, limit)
-        data = [as_fine_tuning(job, project_id) for job in jobs.views(session, rows)]
-    return Page[FineTuningJob](data=data, has_more=has_more, **ends([job.id for job in data]))
+    """List jobs, newest first, in whichever shape they were posted."""
+    page = jobs.list_jobs(database, project_id, after, limit, wanted)
+    return Page[FineTuningJob](
+        data=[as_fine_tuning(job, project_id) for job in page.data],
+        has_more=page.has_more,
+        first_id=page.first_id,
+        last_id=page.last_id,
+    )
 
 
 def list_events(
@@ -106,9 +102,8 @@ def list_checkpoints(
 ) -> Page[FineTuningCheckpoint]:
     """List the checkpoints that are kept, newest first."""
     page = checkpoints.list_checkpoints(database, project_id, job_id)
-    data = [_checkpoint(one) for one in page.data]
-    ids = [one.id for one in data]
-    rest = data[ids.index(after) + 1 :] if after in ids else data
+    # Ids are in the order of time, and the one of the page before may be gone by now.
+    rest = [_checkpoint(one) for one in page.data if after is None or one.id < after]
     shown = rest[:limit]
     return Page[FineTuningCheckpoint](
         data=shown, has_more=len(rest) > limit, **ends([one.id for one in shown])
@@ -143,19 +138,6 @@ def read_result_file(database: Database, project_id: str, job_id: str, path: str
         filename=path,
         created_at=int((job.finished_at or job.created_at).timestamp()),
     )
-
-
-def _labelled(metadata: Mapping[str, str] | None, *, is_sqlite: bool) -> list[ColumnElement[bool]]:
-    if metadata is None:
-        return [cast(JobRow.labels, Text) == "{}"]
-    # Every pair as a row of its own: a path into JSON would give quotes and dots a meaning.
-    pairs = func.json_each if is_sqlite else func.json_each_text
-    conditions: list[ColumnElement[bool]] = []
-    for key, value in metadata.items():
-        pair = pairs(JobRow.labels).table_valued("key", "value")
-        is_there = pair.c.key == key, cast(pair.c.value, String) == value
-        conditions.append(exists(select(1).select_from(pair).where(*is_there)))
-    return conditions
 
 
 def _event(event: JobEvent) -> FineTuningEvent:

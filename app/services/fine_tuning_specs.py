@@ -7,15 +7,14 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.contracts.dataset import Builtin
-from app.contracts.fine_tuning import FineTuningRequest, Hyperparameters
+from app.contracts.fine_tuning_request import FineTuningRequest, Hyperparameters
 from app.contracts.job import JobSpec
-from app.contracts.model import AnyArchitecture
+from app.contracts.model import Student
 from app.contracts.training import Adamw, Sgd
 from app.db.models import File, Model
 from app.errors import InvalidPayload, Problem
 from app.services.default_teachers import larger
 from app.services.explanations import explain, pointer_to
-from app.services.facts import ARCHITECTURE
 from app.services.ownership import owned
 from app.services.specs import FILE_KINDS
 
@@ -145,12 +144,11 @@ def _train_with(spec: _Draft, hyperparameters: Hyperparameters) -> None:
 def _add_teacher(spec: _Draft) -> None:
     """Let a larger network of the student's family teach, trained as the student is."""
     try:
-        student: AnyArchitecture = ARCHITECTURE.validate_python(
-            spec.parts["student"].get("architecture")
-        )
-    except (ValidationError, AttributeError):
+        student = Student.model_validate(spec.parts["student"])
+    except ValidationError:
+        # Told with all else that is wrong.
         return
-    teacher = larger(student)
+    teacher = larger(student.architecture)
     if teacher is None:
         message = (
             "there is no larger architecture of the student's family; expected a `teacher` in "
