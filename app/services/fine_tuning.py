@@ -57,7 +57,8 @@ def create(
         )
     except InvalidPayload as error:
         told = [replace(one, pointer=as_sent(request, one.pointer)) for one in error.problems]
-        raise InvalidPayload(told) from None
+        # What is wrong of a training is wrong of the default teacher's, too.
+        raise InvalidPayload(list(dict.fromkeys(told))) from None
     job = Job.model_validate_json(answer.content)
     return as_fine_tuning(job, project_id), answer.is_replayed
 

@@ -1,6 +1,7 @@
 """What OpenAI's clients ask for, as a job spec: the same parts under their native names."""
 
 import copy
+import re
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -59,6 +60,9 @@ def to_spec(session: Session, project_id: str, request: FineTuningRequest) -> Jo
 
 def as_sent(request: FineTuningRequest, pointer: str) -> str:
     """Return where a request says what stands at ``pointer`` in its spec."""
+    if "teacher" not in request.method.distillation.parts:
+        # The default teacher is trained as the request says for the student.
+        pointer = re.sub("^/teacher(?=/training/)", "", pointer)
     said = _said_elsewhere(request)
     above = [place for place in said if f"{pointer}/".startswith(f"{place}/")]
     return said[max(above, key=len)] if above else f"/method/distillation{pointer}"
