@@ -109,12 +109,37 @@ class RangeNotSatisfiable(ServiceError):
         self.size = size
 
 
+class TooMany(ServiceError):
+    """More than is allowed; trying again after ``retry_after_seconds`` may help."""
+
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceeded(TooMany):
+    """A project would have more of something than its quota."""
+
+    code = "quota_exceeded"
+    title = "The project has reached a quota"
+
+
+class RateLimited(TooMany):
+    """A key, or an address without one, has asked too often; nothing was done."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+
+
 class Unavailable(ServiceError):
     """A part of the service does not answer; trying again later helps."""
 
     status = 503
     code = "unavailable"
     title = "The service is not ready"
+    retry_after_seconds = 5
 
 
 def _as_parameter(pointer: str) -> str | None:

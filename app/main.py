@@ -12,14 +12,18 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 
 from app import logs, problems
 from app.config import Settings
 from app.db.session import Database
+from app.gate import Gate
 from app.intake import Intake
+from app.metrics import Metrics
 from app.queue import Queue
 from app.routes import (
     api_keys,
+    audit,
     catalog,
     checkpoints,
     event_stream,
@@ -30,32 +34,27 @@ from app.routes import (
     installation,
     jobs,
     knowledge,
+    metrics,
     models,
+    projects,
     result_files,
     results,
+    usage,
+    webhooks,
 )
+from app.services.figures import Figures
 from app.services.keys import load_pepper
 from app.services.parts import Parts
 from app.services.watching import Watcher
 from app.storage import Storage
+from app.tracing import open_tracing
 
 ROUTERS = [
     module.router
     for module in (
-        jobs,
-        history,
-        event_stream,
-        checkpoints,
-        results,
-        result_files,
-        files,
-        models,
-        knowledge,
-        fine_tuning,
-        catalog,
-        installation,
-        api_keys,
-        health,
+        *(jobs, history, event_stream, checkpoints, results, result_files, files, models),
+        *(knowledge, fine_tuning, catalog, installation, usage, webhooks),
+        *(api_keys, projects, audit, health, metrics),
     )
 ]
 
@@ -71,6 +70,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Open the database, storage and queue, and make the application; it migrates nothing."""
     settings = settings or Settings()
     logs.configure()
+    tracing = open_tracing("stillhouse-api")
     app = FastAPI(
         title="Stillhouse",
         summary="Knowledge distillation as a service.",
@@ -81,15 +81,25 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         # Every route needs a declared scope; FastAPI's own have none. See `routes/health.py`.
         openapi_url=None,
+        # Figures are Prometheus', logs are lines.
+        telemetry=TelemetryConfig(
+            tracer_provider=tracing.provider, metrics=False, logs=False, operation_spans=False
+        ),
     )
-    app.state.parts = Parts(
+    parts = Parts(
         Database(settings.database_url),
         Storage(settings.storage_url),
         Queue(settings.broker_url),
         load_pepper(settings.pepper_file),
+        settings.webhook_networks,
+        Metrics(),
+        tracing,
     )
-    app.state.watcher = Watcher(app.state.parts.database)
-    app.add_middleware(Intake)
+    Figures(parts.database, parts.metrics.registry)
+    app.state.parts = parts
+    app.state.watcher = Watcher(parts.database)
+    app.state.gate = Gate(settings, parts.database)
+    app.add_middleware(Intake, gate=app.state.gate, metrics=parts.metrics)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -99,9 +109,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    writing = asyncio.create_task(app.state.gate.write_refusals())
     with _told_of_the_end(app.state.watcher):
         yield
     app.state.watcher.close()
+    writing.cancel()
+    await app.state.gate.close()
     app.state.parts.close()
 
 

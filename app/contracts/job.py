@@ -148,7 +148,7 @@ class Phase(StrEnum):
     EXPORTING = "exporting"
 
 
-WaitingReason = Literal["no_worker", "capacity", "backoff"]
+WaitingReason = Literal["no_worker", "capacity", "quota", "backoff"]
 
 
 class PhaseRecord(BaseModel):

@@ -8,9 +8,11 @@ from app.contracts.job import Metadata, Name, Priority
 from app.contracts.registry import ApiKey
 from app.contracts.strict import Strict
 
-Scope = Literal["jobs:read", "jobs:write", "files:write", "models:read", "admin"]
+Scope = Literal["jobs:read", "jobs:write", "files:write", "models:read", "admin", "projects:admin"]
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+PROJECT_SCOPES: tuple[Scope, ...] = SCOPES[:-1]
+"""What is about one project alone; the other is for whoever runs the installation."""
 
 KeyName = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -47,10 +49,14 @@ class NewApiKey(Strict):
     scopes: list[Scope] = Field(
         min_length=1,
         max_length=len(SCOPES),
-        description="What the key may do; `files:write` also reads files, `admin` manages keys "
-        "and sees the workers, nothing else.",
+        description="What the key may do, which is no more than the key that makes it may; "
+        "`files:write` also reads files, `admin` manages keys, reads the audit log and sees the "
+        "workers, `projects:admin` manages projects.",
     )
-    expires_at: AwareDatetime | None = Field(None, description="Never, where not given.")
+    expires_at: AwareDatetime | None = Field(
+        None,
+        description="Never, where not given; no later than the key that makes it.",
+    )
 
 
 class NewApiKeyWithSecret(ApiKey):

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import Status
 from app.db.models import Job, JobEvent
+from app.db.outbox import publish_job
 from app.db.session import database_now
 
 
@@ -95,7 +96,7 @@ def amend(
 
 
 def write_event(session: Session, job: Job, event: Event, now: datetime) -> None:
-    """Add the event that ``job.num_events`` already counts."""
+    """Add the event that ``job.num_events`` already counts, and what the world is told of it."""
     session.add(
         JobEvent(
             job_id=job.id,
@@ -108,6 +109,7 @@ def write_event(session: Session, job: Job, event: Event, now: datetime) -> None
         )
     )
     session.flush()
+    publish_job(session, job, event.type, now)
 
 
 def lock(session: Session, job_id: str) -> Job:

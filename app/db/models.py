@@ -75,6 +75,7 @@ class Job(Table):
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"), index=True)
     knowledge_id: Mapped[str | None] = mapped_column(ForeignKey("knowledge.id"), index=True)
+    traceparent: Mapped[str | None] = mapped_column(String(64))
     name: Mapped[str | None] = mapped_column(String(200))
     spec: Mapped[dict[str, Any]]
     resolved_spec: Mapped[dict[str, Any]]

@@ -11,6 +11,7 @@ from app.db import wishes
 from app.db.models import FINAL, Job, Knowledge, KnowledgeFile, Model
 from app.db.session import Database
 from app.errors import Conflict
+from app.services import audit
 from app.services.ownership import find_to_change, owned
 
 MOST_NAMED = 5
@@ -31,6 +32,7 @@ def delete_job(database: Database, project_id: str, job_id: str) -> None:
         if users:
             raise Conflict(f"a model of this job is named by {_listed(users)}; cancel or await it")
         wishes.delete_job(session, job)
+        audit.note(session, project_id, "job.delete", job_id)
 
 
 def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> None:
@@ -49,6 +51,7 @@ def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> 
         wishes.forget_knowledge(session, found.id)
         session.execute(delete(KnowledgeFile).where(KnowledgeFile.knowledge_id == found.id))
         session.delete(found)
+        audit.note(session, project_id, "knowledge.delete", knowledge_id)
 
 
 def hold_named(session: Session, project_id: str, spec: JobSpec) -> None:

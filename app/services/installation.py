@@ -9,6 +9,7 @@ from app.contracts.job import Status, WaitingReason
 from app.contracts.registry import Page
 from app.db.models import Job
 from app.db.models import Worker as WorkerRow
+from app.db.quotas import Quota, projects_running_their_most
 from app.db.session import Database, database_now
 from app.services.jobs import SILENT_AFTER, most_gpus, waiting_reason
 from app.services.ownership import ends, owned
@@ -48,6 +49,8 @@ def read_queue(database: Database, project_id: str) -> QueueState:
     with database.read() as session:
         now = database_now(session)
         gpus_there = most_gpus(session, now)
+        full = projects_running_their_most().where(Quota.project_id == project_id)
+        is_full = session.scalar(full) is not None
         mine = owned(Job, project_id)
         counts = mine.with_only_columns(Job.status, func.count()).group_by(Job.status)
         for status, number in session.execute(counts):
@@ -57,6 +60,7 @@ def read_queue(database: Database, project_id: str) -> QueueState:
         kinds = queued.with_only_columns(Job.gpus, early).subquery().c
         grouped = select(kinds.gpus, kinds.early, func.count()).group_by(kinds.gpus, kinds.early)
         for gpus, is_early, number in session.execute(grouped):
-            waiting[waiting_reason(gpus, gpus_there, is_early=bool(is_early))] += number
+            early_and_full = {"is_early": bool(is_early), "is_full": is_full}
+            waiting[waiting_reason(gpus, gpus_there, **early_and_full)] += number
         oldest = session.scalar(queued.with_only_columns(func.min(Job.queued_at)))
     return QueueState(jobs=jobs, waiting=waiting, oldest_queued_at=oldest)

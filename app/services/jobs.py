@@ -13,9 +13,11 @@ from app.contracts.requests import Edit
 from app.db import wishes
 from app.db.models import Job as JobRow
 from app.db.models import Model, Worker
+from app.db.quotas import Quota, projects_running_their_most
 from app.db.session import Database, database_now
 from app.errors import PreconditionFailed
 from app.queue import Queue
+from app.services import audit, quotas
 from app.services.filters import Filters
 from app.services.ownership import ends, find, find_to_change, newest, owned
 from app.services.results import files_of
@@ -56,6 +58,7 @@ def edit(
                 "again and see whether the change is still wanted"
             )
         wishes.edit(session, row, changes.model_dump(exclude_unset=True))
+        audit.note(session, project_id, "job.update", job_id)
         return views(session, [row])[0]
 
 
@@ -74,6 +77,7 @@ def cancel(database: Database, project_id: str, job_id: str, *, kill: bool) -> J
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
         wishes.cancel(session, row, kill=kill)
+        audit.note(session, project_id, "job.cancel", job_id)
         return views(session, [row])[0]
 
 
@@ -86,6 +90,7 @@ def pause(database: Database, project_id: str, job_id: str) -> Job:
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
         wishes.pause(session, row)
+        audit.note(session, project_id, "job.pause", job_id)
         return views(session, [row])[0]
 
 
@@ -94,10 +99,14 @@ def resume(database: Database, queue: Queue, project_id: str, job_id: str) -> Jo
 
     Raises:
         Conflict: The job has ended or is being cancelled.
+        QuotaExceeded: The project has as many jobs queued as it may.
     """
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
+        if row.status == Status.PAUSED:
+            quotas.require_room_to_queue(session, project_id)
         wishes.resume(session, row)
+        audit.note(session, project_id, "job.resume", job_id)
         job = views(session, [row])[0]
     if job.status is Status.QUEUED:
         queue.ring(job.id)
@@ -114,12 +123,16 @@ def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
     }
     now = database_now(session)
     gpus_there = most_gpus(session, now)
+    full = _full_projects(session, rows)
     return [
         Job.model_validate(
             {
                 **_own_columns(row),
                 "waiting_reason": waiting_reason(
-                    row.gpus, gpus_there, is_early=row.not_before > now
+                    row.gpus,
+                    gpus_there,
+                    is_early=row.not_before > now,
+                    is_full=row.project_id in full,
                 )
                 if row.status == Status.QUEUED
                 else None,
@@ -140,10 +153,17 @@ def most_gpus(session: Session, now: datetime) -> int | None:
     return session.scalar(select(func.max(Worker.gpus)).where(Worker.seen_at > now - SILENT_AFTER))
 
 
-def waiting_reason(gpus: int | None, most_gpus: int | None, *, is_early: bool) -> WaitingReason:
-    """Say why a queued job waits that asks for ``gpus``; early is one whose backoff is not over."""
+def waiting_reason(
+    gpus: int | None, most_gpus: int | None, *, is_early: bool, is_full: bool
+) -> WaitingReason:
+    """Say why a queued job waits that asks for ``gpus``.
+
+    Early is one whose backoff is not over, full one whose project runs as many as it may.
+    """
     if is_early:
         return "backoff"
+    if is_full:
+        return "quota"
     if most_gpus is None or most_gpus < (gpus or 0):
         return "no_worker"
     return "capacity"
@@ -166,3 +186,12 @@ def _is_known(version: int, if_match: str | None) -> bool:
     return "*" in tags or any(
         tag.startswith('"') and tag.strip('"').partition("-")[0] == str(version) for tag in tags
     )
+
+
+def _full_projects(session: Session, rows: Sequence[JobRow]) -> set[str]:
+    """Return which projects of jobs that wait run as many as they may."""
+    waiting = {row.project_id for row in rows if row.status == Status.QUEUED}
+    if not waiting:
+        return set()
+    full = projects_running_their_most().where(Quota.project_id.in_(waiting))
+    return set(session.scalars(full))

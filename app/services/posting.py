@@ -4,8 +4,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from opentelemetry.propagate import inject
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
+from structlog import get_logger
 from uuid_utils import uuid7
 
 from app.contracts.job import DesiredStatus, JobSpec, Status, ValidatedSpec
@@ -15,12 +17,14 @@ from app.db.models import Job
 from app.db.session import Database, database_now
 from app.errors import Conflict, InvalidPayload
 from app.queue import Queue
-from app.services import specs
+from app.services import audit, quotas, specs
 from app.services.deletion import hold_named
 from app.services.explanations import explain
 from app.services.idempotency import Answer, Repeatable, once
 from app.services.jobs import views
 from app.services.ownership import find_to_name
+
+log = get_logger(__name__)
 
 MAX_ATTEMPTS = 3
 RETRIED = (Status.FAILED, Status.CANCELLED)
@@ -40,7 +44,11 @@ def create(
     spec: JobSpec,
     request: Repeatable | None = None,
 ) -> Answer:
-    """Check a spec, queue its job, and ring once it is committed."""
+    """Check a spec, queue its job, and ring once it is committed.
+
+    Raises:
+        QuotaExceeded: The project has as many jobs queued, or as much stored, as it may.
+    """
     return create_planned(database, queue, project_id, lambda _session: spec, request)
 
 
@@ -57,7 +65,7 @@ def create_planned(
     """
 
     def make(session: Session) -> str:
-        return _queue(session, project_id, plan(session))
+        return _queue(session, project_id, plan(session), "job.create")
 
     return _post(database, queue, project_id, request, make)
 
@@ -79,7 +87,7 @@ def retry(
                 f"the job is {parent.status}; only a failed or cancelled one can be retried, and "
                 "any can be cloned"
             )
-        return _queue(session, project_id, _spec_of(parent, {}), parent.id)
+        return _queue(session, project_id, _spec_of(parent, {}), "job.retry", parent.id)
 
     return _post(database, queue, project_id, request, make)
 
@@ -102,7 +110,7 @@ def clone(
     def make(session: Session) -> str:
         parent = find_to_name(session, Job, project_id, job_id)
         spec = _spec_of(parent, changes.model_dump(exclude_unset=True))
-        return _queue(session, project_id, spec, parent.id)
+        return _queue(session, project_id, spec, "job.clone", parent.id)
 
     return _post(database, queue, project_id, request, make)
 
@@ -117,6 +125,7 @@ def _post(
     with database.write() as session:
         answer = once(session, project_id, request, lambda: make(session))
     if not answer.is_replayed:
+        log.info("job_posted", job_id=answer.job_id)
         queue.ring(answer.job_id)
     return answer
 
@@ -133,13 +142,21 @@ def _spec_of(parent: Job, changes: dict[str, Any]) -> JobSpec:
         raise InvalidPayload(explain(JobSpec, error.errors())) from None
 
 
-def _queue(session: Session, project_id: str, spec: JobSpec, parent_id: str | None = None) -> str:
+def _queue(
+    session: Session,
+    project_id: str,
+    spec: JobSpec,
+    action: audit.Action,
+    parent_id: str | None = None,
+) -> str:
     """Check a spec and add its job; return the job as JSON."""
     hold_named(session, project_id, spec)
     warnings = specs.check(session, project_id, spec)
+    quotas.require_room_to_queue(session, project_id)
     row = _new(project_id, spec, warnings, database_now(session))
     row.parent_id = parent_id
     wishes.create(session, row)
+    audit.note(session, project_id, action, row.id)
     return views(session, [row])[0].model_dump_json()
 
 
@@ -161,6 +178,7 @@ def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> 
         num_events=1,
         fence=0,
         not_before=now,
+        traceparent=_traceparent(),
         attempt=0,
         num_failures=0,
         num_losses=0,
@@ -172,3 +190,10 @@ def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> 
         latest_metrics={},
         warnings=warnings,
     )
+
+
+def _traceparent() -> str | None:
+    """Return the trace of the request, where requests are traced: attempts are a part of it."""
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return carrier.get("traceparent")

@@ -73,7 +73,8 @@ class Served:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Served]:
+def serve(folder: Path, *options: str) -> Iterator[Served]:
+    """Serve what is in a folder, with options of `stillhouse api`."""
     settings = {
         "STILLHOUSE_DATABASE_URL": f"sqlite:///{folder}/test.db",
         "STILLHOUSE_STORAGE_URL": str(folder / "blobs"),
@@ -91,7 +92,7 @@ def serve(folder: Path) -> Iterator[Served]:
     url = f"http://127.0.0.1:{port}"
     with (folder / "api.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "api", "--port", str(port)],
+            [sys.executable, "-m", "app.cli", "api", "--port", str(port), *options],
             env=os.environ | settings,
             stdout=log,
             stderr=log,
