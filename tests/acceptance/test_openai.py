@@ -11,9 +11,11 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.fine_tuning import FineTuningJob
 
+from app.contracts.projects import ProjectChanges
 from app.db.checkpoints import Checkpoint
 from app.db.session import database_now
 from app.services.keys import create_key, load_pepper
+from app.services.projects import update_project
 from tests.unit.app.served import Served, report, serve
 
 DISTILLATION = cast("Any", {"type": "distillation", "distillation": {}})
@@ -106,8 +108,6 @@ def test_models_are_listed_and_read(client: OpenAI, served: Served, tmp_path: Pa
     (name,) = (one for one in ended.result_files if one.endswith("student/config.json"))
     assert b"mlp" in client.files.content(name).read()
     assert client.files.retrieve(name).filename == "student/config.json"
-    # The student is a model to go on from.
-    assert create(client, model=listed.id).model == listed.id
 
 
 def test_the_asynchronous_client_does_all_the_same(served: Served, tmp_path: Path) -> None:
@@ -155,6 +155,21 @@ def test_a_key_without_the_scope_is_refused(served: Served) -> None:
         create(reader)
     assert refused.value.code == "missing_scope"
     assert "jobs:write" in refused.value.message
+
+
+def test_a_quota_arrives_as_too_many_and_is_not_tried_again(
+    client: OpenAI, served: Served, tmp_path: Path
+) -> None:
+    changes = ProjectChanges.model_validate({"quotas": {"queued_jobs": 1}})
+    update_project(served.database, create(client).organization_id, changes)
+    with pytest.raises(openai.RateLimitError) as full:
+        create(client)
+    assert full.value.code == "quota_exceeded"
+    client.models.list()
+    assert [line["status"] for line in _requests(tmp_path) if line["method"] == "POST"] == [
+        200,
+        429,
+    ]
 
 
 def test_a_conflict_is_sent_once_and_not_tried_again(client: OpenAI, tmp_path: Path) -> None:
