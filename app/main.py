@@ -31,6 +31,7 @@ from app.routes import (
     fine_tuning,
     health,
     history,
+    hub,
     installation,
     jobs,
     knowledge,
@@ -53,7 +54,7 @@ ROUTERS = [
     module.router
     for module in (
         *(jobs, history, event_stream, checkpoints, results, result_files, files, models),
-        *(knowledge, fine_tuning, catalog, installation, usage, webhooks),
+        *(hub, knowledge, fine_tuning, catalog, installation, usage, webhooks),
         *(api_keys, projects, audit, health, metrics),
     )
 ]
