@@ -29,6 +29,7 @@ from app.routes import (
     checkpoints,
     event_stream,
     files,
+    fine_tuning,
     health,
     history,
     hub,
@@ -39,6 +40,7 @@ from app.routes import (
     models,
     predictions,
     projects,
+    result_files,
     results,
     usage,
     webhooks,
@@ -53,9 +55,9 @@ from app.tracing import open_tracing
 ROUTERS = [
     module.router
     for module in (
-        *(jobs, history, event_stream, checkpoints, results, files, knowledge),
-        *(models, predictions, hub),
-        *(catalog, installation, usage, webhooks, api_keys, projects, audit, health, metrics),
+        *(jobs, history, event_stream, checkpoints, results, result_files, files, knowledge),
+        *(models, predictions, hub, fine_tuning, catalog, installation, usage, webhooks),
+        *(api_keys, projects, audit, health, metrics),
     )
 ]
 

@@ -33,6 +33,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_webhook": {"json": {"url": f"https://hooks.example.com/{MARK}"}},
     "change_webhook": {"json": {"description": MARK}},
     "predict": {"json": {"inputs": [[1, 2]]}},
+    "create_fine_tuning_job": {"json": {"model": "mlp", "training_file": "digits", "suffix": MARK}},
     "create_project_key": {"json": {"name": MARK, "scopes": ["jobs:read"]}},
 }
 """What a route takes, by its name; one that is not here is called without a body."""
@@ -42,6 +43,9 @@ STATES = {
     "resume_job": "paused",
     "cancel_job": "queued",
     "retry_job": "cancelled",
+    "pause_fine_tuning_job": "queued",
+    "resume_fine_tuning_job": "paused",
+    "cancel_fine_tuning_job": "queued",
 }
 """The state that a job must be in; for all other routes one that has ended."""
 
