@@ -20,6 +20,7 @@ from app.db.session import Database
 from app.gate import Gate
 from app.intake import Intake
 from app.metrics import Metrics
+from app.predictor import Predictor
 from app.queue import Queue
 from app.routes import (
     api_keys,
@@ -28,14 +29,18 @@ from app.routes import (
     checkpoints,
     event_stream,
     files,
+    fine_tuning,
     health,
     history,
+    hub,
     installation,
     jobs,
     knowledge,
     metrics,
     models,
+    predictions,
     projects,
+    result_files,
     results,
     usage,
     webhooks,
@@ -50,8 +55,9 @@ from app.tracing import open_tracing
 ROUTERS = [
     module.router
     for module in (
-        *(jobs, history, event_stream, checkpoints, results, files, models, knowledge),
-        *(catalog, installation, usage, webhooks, api_keys, projects, audit, health, metrics),
+        *(jobs, history, event_stream, checkpoints, results, result_files, files, knowledge),
+        *(models, predictions, hub, fine_tuning, catalog, installation, usage, webhooks),
+        *(api_keys, projects, audit, health, metrics),
     )
 ]
 
@@ -91,6 +97,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings.webhook_networks,
         Metrics(),
         tracing,
+        Predictor(),
     )
     Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts

@@ -74,12 +74,16 @@ class Served:
 
 @contextmanager
 def serve(
-    folder: Path, *options: str, environment: dict[str, str] | None = None
+    folder: Path,
+    *options: str,
+    storage_url: str | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Iterator[Served]:
     """Serve what is in a folder, with options of `stillhouse api` and settings of one's own."""
+    storage_url = storage_url or str(folder / "blobs")
     settings = {
         "STILLHOUSE_DATABASE_URL": f"sqlite:///{folder}/test.db",
-        "STILLHOUSE_STORAGE_URL": str(folder / "blobs"),
+        "STILLHOUSE_STORAGE_URL": storage_url,
         "STILLHOUSE_PEPPER_FILE": str(folder / "pepper"),
         "STILLHOUSE_BROKER_URL": "redis://127.0.0.1:1/0",
         **(environment or {}),
@@ -102,7 +106,7 @@ def serve(
         )
     try:
         _await(f"{url}/healthz")
-        storage = Storage(str(folder / "blobs"))
+        storage = Storage(storage_url)
         yield Served(url, folder / "api_key", database, storage, process)
     finally:
         process.terminate()
