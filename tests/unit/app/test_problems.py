@@ -166,7 +166,10 @@ def test_what_has_an_entity_tag_may_be_kept_to_ask_about_it(api: Api) -> None:
     ("method", "shows_a_key", "status"), [("TRACE", True, 405), ("POST", False, 401)]
 )
 def test_what_is_not_taken_is_told_before_what_is_wrong_with_its_body(
-    api: Api, method: str, shows_a_key: bool, status: int  # noqa: FBT001 (a parameter of the test)
+    api: Api,
+    method: str,
+    shows_a_key: bool,
+    status: int,  # noqa: FBT001 (a parameter of the test)
 ) -> None:
     if not shows_a_key:
         del api.client.headers["Authorization"]
