@@ -96,6 +96,19 @@ def operations_with_bodies(document: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def wrong_with(answer: httpx2.Response) -> str | None:
+    """Say what is wrong with an answer, if anything is."""
+    if not answer.is_client_error:
+        return f"answered {answer.status_code}" if answer.is_server_error else None
+    is_problem = answer.headers.get("content-type") == MEDIA_TYPE
+    try:
+        body = ProblemBody.model_validate_json(answer.content, strict=True)
+    except ValidationError as error:
+        return f"not a problem's body: {error}"
+    is_good = is_problem and body.status == answer.status_code
+    return None if is_good else f"a problem of status {body.status}, {answer.headers}"
+
+
 def _requests(
     client: httpx2.Client, document: dict[str, Any], service: Service, random: Random
 ) -> Iterator[httpx2.Request]:
@@ -153,25 +166,12 @@ def _send(client: httpx2.Client, request: httpx2.Request, outcome: Outcome) -> N
         outcome.count(operation, 413)
         return
     outcome.count(operation, answer.status_code)
-    wrong = _wrong_with(answer)
+    wrong = wrong_with(answer)
     if wrong:
         sent = request.content[:300] if hasattr(request, "_content") else "in pieces"
         outcome.complain(
             f"{operation}: {wrong}", f"{answer.status_code} {answer.text[:500]}\n{sent!r}"
         )
-
-
-def _wrong_with(answer: httpx2.Response) -> str | None:
-    """Say what is wrong with an answer, if anything is."""
-    if not answer.is_client_error:
-        return f"answered {answer.status_code}" if answer.is_server_error else None
-    is_problem = answer.headers.get("content-type") == MEDIA_TYPE
-    try:
-        body = ProblemBody.model_validate_json(answer.content, strict=True)
-    except ValidationError as error:
-        return f"not a problem's body: {error}"
-    is_good = is_problem and body.status == answer.status_code
-    return None if is_good else f"a problem of status {body.status}, {answer.headers}"
 
 
 def _spoilt(body: dict[str, Any], random: Random) -> Any:  # noqa: ANN401 (any JSON)

@@ -168,8 +168,9 @@ def test_what_has_an_entity_tag_may_be_kept_to_ask_about_it(api: Api) -> None:
 def test_what_is_not_taken_is_told_before_what_is_wrong_with_its_body(
     api: Api,
     method: str,
+    *,
     shows_a_key: bool,
-    status: int,  # noqa: FBT001 (a parameter of the test)
+    status: int,
 ) -> None:
     if not shows_a_key:
         del api.client.headers["Authorization"]
