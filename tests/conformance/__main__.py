@@ -1,6 +1,7 @@
 """`python -m tests.conformance --requests 10000`: is every answer as the OpenAPI document says?"""
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +16,8 @@ HOSTILE_SHARE = 0.2
 def main() -> int:
     """Send what was asked for; return 0 if no answer was wrong."""
     given = _parser().parse_args()
+    # So that what was started is ended, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if given.database is None:
         return _on_each(given.requests // len(DATABASES), given.seed)
     start = time.monotonic()
