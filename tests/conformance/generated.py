@@ -85,7 +85,8 @@ def _round(service: Service, outcome: Outcome, seed: int, phases: dict[str, Any]
             "continue-on-failure": True,
             "request-timeout": 20,
             "checks": CHECKS,
-            "generation": {"no-shrink": True, "database": "none"},
+            # NUL, which is refused everywhere, is in the hostile set.
+            "generation": {"no-shrink": True, "database": "none", "allow-x00": False},
             "phases": {
                 name: {**phases.get(name, {}), "enabled": name in phases} for name in PHASES
             },
