@@ -49,11 +49,15 @@ class Storage:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         blob = self.find(digest)
+        is_damaged = blob is not None and self._is_marked(digest)
         # A blob of another size was cut short by bad luck, and is written again.
-        if blob is None or blob.bytes != path.stat().st_size or blob.age > STALE_AFTER:
+        is_whole = blob is not None and blob.bytes == path.stat().st_size and not is_damaged
+        if blob is None or not is_whole or blob.age > STALE_AFTER:
             obstore.put(self._store, _key(digest), path)
             if self._folder is not None:
                 _sync(self._folder / _key(digest))
+        if is_damaged:
+            self._delete(_mark(digest))
         return digest
 
     def prepare(self) -> None:
@@ -83,8 +87,7 @@ class Storage:
     ) -> None:
         """Write a blob of ``size`` bytes to ``target``; ``check`` is called at each chunk.
 
-        One of other bytes is moved to ``damaged/``, so that whoever has the right ones stores it
-        anew.
+        One of other bytes is marked, so that whoever has the right ones stores it anew.
 
         Raises:
             FileNotFoundError: There is no such blob.
@@ -101,7 +104,8 @@ class Storage:
                 digest.update(chunk)
                 file.write(chunk)
         if digest.hexdigest() != sha256:
-            obstore.rename(self._store, _key(sha256), f"damaged/{sha256}")
+            # Not removed: another may be writing the right bytes at this moment.
+            obstore.put(self._store, _mark(sha256), b"")
             raise ValueError(f"blob {sha256} is damaged: its bytes have {digest.hexdigest()}")
 
     def presigned_url(self, sha256: str) -> str | None:
@@ -131,8 +135,18 @@ class Storage:
 
     def delete(self, sha256: str) -> None:
         """Remove a blob; one that is not there is no error."""
+        self._delete(_key(sha256))
+
+    def _delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            obstore.delete(self._store, _key(sha256))
+            obstore.delete(self._store, key)
+
+    def _is_marked(self, sha256: str) -> bool:
+        try:
+            obstore.head(self._store, _mark(sha256))
+        except FileNotFoundError:
+            return False
+        return True
 
 
 def _sync(path: Path) -> None:
@@ -148,3 +162,7 @@ def _sync(path: Path) -> None:
 
 def _key(sha256: str) -> str:
     return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def _mark(sha256: str) -> str:
+    return f"damaged/{sha256}"

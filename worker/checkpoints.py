@@ -114,16 +114,16 @@ class Keeper:
 
     def _link(self, offer: Offer) -> None:
         for file in offer.message.files:
-            path = inside(file.path)
-            target = offer.folder / path
+            source = inside(self._folder, file.path)
+            target = offer.folder / file.path
             # Outputs of earlier stages are in every checkpoint and never change.
             if file.sha256 not in self._stored:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 try:
-                    target.hardlink_to(self._folder / path)
+                    target.hardlink_to(source)
                 except OSError:
                     # There are file systems without such links.
-                    shutil.copyfile(self._folder / path, target, follow_symlinks=False)
+                    shutil.copyfile(source, target, follow_symlinks=False)
 
     @staticmethod
     def _unlink(offer: Offer) -> None:

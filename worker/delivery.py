@@ -53,16 +53,18 @@ def add_results(session: Session, job: Job, files: list[JobFile], report: Report
         session.add(_model(session, job, "teacher", spec.teacher.architecture, report.teacher))
 
 
-def inside(path: str) -> PurePosixPath:
-    """Return a path that a trainer names, which must lead nowhere but down.
+def inside(folder: Path, named: str) -> Path:
+    """Return where a file lies that a trainer names, which must be in ``folder`` and no link.
 
     Raises:
-        BadDelivery: It does not.
+        BadDelivery: It is elsewhere.
     """
-    relative = PurePosixPath(path)
-    if relative.is_absolute() or ".." in relative.parts:
-        raise BadDelivery(f"the manifest names {path!r}, which is not inside the folder")
-    return relative
+    relative = PurePosixPath(named)
+    path = folder / relative
+    leads_up = relative.is_absolute() or ".." in relative.parts
+    if leads_up or path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
+        raise BadDelivery(f"the manifest names {named!r}, which is not inside the folder")
+    return path
 
 
 def store_file(storage: Storage, folder: Path, file: OutputFile) -> Path:
@@ -71,9 +73,7 @@ def store_file(storage: Storage, folder: Path, file: OutputFile) -> Path:
     Raises:
         BadDelivery: It is missing, strange or another.
     """
-    path = folder / inside(file.path)
-    if path.is_symlink() or not path.resolve().is_relative_to(folder.resolve()):
-        raise BadDelivery(f"the manifest names {file.path!r}, which is not inside the folder")
+    path = inside(folder, file.path)
     try:
         fits = path.is_file() and path.stat().st_size == file.bytes
         stored = storage.put(path) if fits else None

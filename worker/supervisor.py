@@ -24,7 +24,7 @@ from app.contracts.report import Report
 from app.db import verbs
 from app.db.lifecycle import Actor
 from app.db.models import Job, JobFile
-from app.db.session import Database
+from app.db.session import LONGEST_SILENCE_SECONDS, Database
 from app.storage import Storage
 from worker.checkpoints import Keeper, restore
 from worker.delivery import BadDelivery, add_files, add_results, store_outputs
@@ -61,7 +61,10 @@ class Supervisor:
     ) -> None:
         """``gpus`` is how many this worker has; ``draining`` says that it should take no more."""
         self._settings = settings
-        self._database = Database(settings.database_url)
+        # A job's row must be free for the next attempt once the lease is over, though two of this
+        # worker's threads were halted in transactions, one after the other.
+        silence_seconds = min(LONGEST_SILENCE_SECONDS, settings.lease_seconds / 2)
+        self._database = Database(settings.database_url, silence_seconds)
         self._storage = Storage(settings.storage_url)
         self._worker_id = worker_id
         self._gpus = gpus

@@ -495,8 +495,12 @@ def test_a_file_that_is_not_what_was_said_is_no_checkpoint(kept: Kept, tmp_path:
     outside.files[0].path = "../blobs/x"
     gone = kept.written(30)
     (kept.folder / gone.files[0].path).unlink()
+    behind_a_link = kept.written(40)
+    folder = (kept.folder / behind_a_link.files[0].path).parent
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
 
-    for each in (message, outside, gone):
+    for each in (message, outside, gone, behind_a_link):
         claim = Claim(kept.job.id, kept.job.fence)
         with Keeper(kept.database, kept.storage, claim, kept.folder) as keeper:
             keeper.offer(each)
