@@ -37,6 +37,16 @@ class Settings(BaseSettings):
     worker_gpus: int = Field(
         0, ge=0, le=1, description="GPUs of one worker process; `stillhouse worker` sets it."
     )
+    worker_metrics_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="Where the first worker of a machine answers Prometheus, the next one at the "
+        "next port; 0 for nowhere.",
+    )
+    worker_metrics_host: str = Field(
+        "127.0.0.1", description="The address of that; whoever reaches it needs no key."
+    )
     lease_seconds: float = Field(
         60, gt=0, description="How long a worker may be silent before its job is taken back."
     )

@@ -12,6 +12,7 @@ from uuid_utils import uuid7
 
 from app import problems
 from app.errors import BadRequest, ServiceError, TooLarge
+from app.metrics import Metrics
 from app.services.payloads import check_json
 
 log = get_logger(__name__)
@@ -26,8 +27,9 @@ SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 class Intake:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -47,14 +49,19 @@ class Intake:
 
         with bound_contextvars(request_id=request_id):
             try:
-                await self._admit(scope, receive, send_with_id)
+                with self._metrics.in_progress.track_inprogress():
+                    await self._admit(scope, receive, send_with_id)
             finally:
+                seconds = time.perf_counter() - start
+                route = getattr(scope.get("route"), "path", None)
+                self._metrics.answered(scope["method"], route, status, seconds)
                 log.info(
                     "request",
                     method=scope["method"],
                     path=scope["path"],
                     status=status,
-                    seconds=round(time.perf_counter() - start, 4),
+                    seconds=round(seconds, 4),
+                    **_job(scope),
                 )
 
     async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +77,12 @@ class Intake:
             await problems.respond(Request(scope), error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+
+def _job(scope: Scope) -> dict[str, str]:
+    """Return the job that a request's path names, so that all lines of a job can be found."""
+    parameters = scope.get("path_params", {})
+    return {"job_id": parameters["job_id"]} if "job_id" in parameters else {}
 
 
 async def _whole(receive: Receive) -> bytes:

@@ -8,11 +8,13 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from fastapi.telemetry import TelemetryConfig
 
 from app import logs, problems
 from app.config import Settings
 from app.db.session import Database
 from app.intake import Intake
+from app.metrics import Metrics
 from app.queue import Queue
 from app.routes import (
     api_keys,
@@ -23,26 +25,21 @@ from app.routes import (
     hub,
     jobs,
     knowledge,
+    metrics,
     models,
     results,
 )
+from app.services.installation import Installation
 from app.services.keys import load_pepper
 from app.services.parts import Parts
 from app.storage import Storage
+from app.tracing import open_tracing
 
 ROUTERS = [
     module.router
     for module in (
-        jobs,
-        history,
-        checkpoints,
-        results,
-        files,
-        models,
-        hub,
-        knowledge,
-        api_keys,
-        health,
+        *(jobs, history, checkpoints, results, files, models, hub, knowledge),
+        *(api_keys, health, metrics),
     )
 ]
 
@@ -56,6 +53,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     """Open the database, storage and queue, and make the application; it migrates nothing."""
     settings = settings or Settings()
     logs.configure()
+    tracing = open_tracing("stillhouse-api")
     app = FastAPI(
         title="Stillhouse",
         summary="Knowledge distillation as a service.",
@@ -66,14 +64,22 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redirect_slashes=False,
         # Every route needs a declared scope; FastAPI's own have none. See `routes/health.py`.
         openapi_url=None,
+        # Figures are Prometheus', logs are lines.
+        telemetry=TelemetryConfig(
+            tracer_provider=tracing.provider, metrics=False, logs=False, operation_spans=False
+        ),
     )
-    app.state.parts = Parts(
+    parts = Parts(
         Database(settings.database_url),
         Storage(settings.storage_url),
         Queue(settings.broker_url),
         load_pepper(settings.pepper_file),
+        Metrics(),
+        tracing,
     )
-    app.add_middleware(Intake)
+    Installation(parts.database, parts.metrics.registry)
+    app.state.parts = parts
+    app.add_middleware(Intake, metrics=parts.metrics)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from app.db import checkpoints, models  # noqa: F401 (their tables are the metadata's)
+from app.db import checkpoints, models, registry  # noqa: F401 (their tables are the metadata's)
 from app.db.table import Table
 
 context.configure(

@@ -1,4 +1,4 @@
-"""A trainer's checkpoints: stored and committed while it works on, and brought back for the next.
+"""A trainer's checkpoints: stored and committed while it works on.
 
 The commit of its row is what makes a checkpoint count; until then the one before does.
 """
@@ -6,13 +6,11 @@ The commit of its row is what makes a checkpoint count; until then the one befor
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from obstore.exceptions import BaseError
-from pydantic import JsonValue
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from structlog import get_logger
@@ -21,13 +19,12 @@ from uuid_utils import uuid7
 from app.contracts.message import CheckpointWritten
 from app.db import verbs
 from app.db.checkpoints import Checkpoint, CheckpointFile
-from app.db.lifecycle import Event
-from app.db.models import Job
 from app.db.session import Database, database_now
 from app.db.verbs import KEPT_CHECKPOINTS
 from app.storage import Storage
 from worker.delivery import BadDelivery, inside, store_file
 from worker.lease import Claim
+from worker.observation import CHECKPOINT_SECONDS, CHECKPOINTS
 
 log = get_logger(__name__)
 
@@ -38,8 +35,6 @@ GIVEN_UP_SECONDS = 2.0
 OFFERS = "checkpoint.offers"
 PRIVATE = {"training.safetensors"}
 """Files that are a checkpoint's alone; a model's weights may be another job's as well."""
-FETCHED = "checkpoint.fetched"
-"""The folder into which one is brought before any of it takes its place."""
 
 
 class GivenUp(Exception):
@@ -153,11 +148,14 @@ class Keeper:
     def _try(self, offer: Offer) -> bool:
         """Keep a checkpoint; return whether nothing more is to be done about it."""
         try:
-            self._keep(offer)
+            with CHECKPOINT_SECONDS.time():
+                self._keep(offer)
         except (verbs.FenceLost, BadDelivery, GivenUp) as error:
             log.warning("checkpoint_passed_over", reason=str(error), **self._names)
+            CHECKPOINTS.labels("passed over").inc()
         except (SQLAlchemyError, BaseError, OSError) as error:
             log.warning("checkpoint_not_kept", reason=type(error).__name__, **self._names)
+            CHECKPOINTS.labels("not kept").inc()
             time.sleep(RETRY_SECONDS)
             with self._lock:
                 newer = self._offered
@@ -196,6 +194,7 @@ class Keeper:
             )
             verbs.commit_checkpoint(session, job, row, files)
         log.info("checkpoint_kept", phase=message.phase, step=message.step, **self._names)
+        CHECKPOINTS.labels("kept").inc()
         self._private.append({f.sha256 for f in message.files if Path(f.path).name in PRIVATE})
         try:
             self._remove_forgotten()
@@ -220,79 +219,3 @@ class Keeper:
     @property
     def _names(self) -> dict[str, object]:
         return {"job_id": self._claim.job_id, "fence": self._claim.fence}
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A committed checkpoint and its files."""
-
-    row: Checkpoint
-    files: Sequence[CheckpointFile]
-
-
-def restore(
-    database: Database, storage: Storage, job: Job, folder: Path, check: Callable[[], None]
-) -> None:
-    """Bring a job's newest whole checkpoint into an attempt's folder, if it has one.
-
-    A damaged one is told of in the job's events, and the one before is taken. ``check`` is called
-    now and then and may raise what it likes.
-
-    Raises:
-        FenceLost: The job is another attempt's.
-        obstore.exceptions.BaseError: The storage is away.
-    """
-    for kept in _kept(database, job.id):
-        where = f"{kept.row.phase}, step {kept.row.step:,}" if kept.row.step else kept.row.phase
-        data: dict[str, JsonValue] = {
-            "checkpoint": kept.row.id,
-            "phase": kept.row.phase,
-            "step": kept.row.step,
-        }
-        try:
-            _fetch(storage, kept.files, folder, check)
-        except (FileNotFoundError, ValueError) as error:
-            log.warning("checkpoint_damaged", job_id=job.id, number=kept.row.number, why=str(error))
-            message = f"Checkpoint {kept.row.number} is damaged and not used."
-            _record(database, job, Event("job.checkpoint_damaged", message, data))
-        else:
-            message = f"It was given checkpoint {kept.row.number} to go on from ({where})."
-            _record(database, job, Event("job.restored", message, data))
-            return
-
-
-def _kept(database: Database, job_id: str) -> list[Kept]:
-    """Return a job's checkpoints, the newest first."""
-    with database.read() as session:
-        rows = session.scalars(
-            select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.number.desc())
-        ).all()
-        return [
-            Kept(
-                row,
-                session.scalars(
-                    select(CheckpointFile).where(CheckpointFile.checkpoint_id == row.id)
-                ).all(),
-            )
-            for row in rows
-        ]
-
-
-def _fetch(
-    storage: Storage, files: Sequence[CheckpointFile], folder: Path, check: Callable[[], None]
-) -> None:
-    fetched = folder / FETCHED
-    try:
-        for file in files:
-            target = fetched / file.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            storage.fetch(file.sha256, file.bytes, target, check)
-        for path in list(fetched.iterdir()):
-            path.rename(folder / path.name)
-    finally:
-        shutil.rmtree(fetched, ignore_errors=True)
-
-
-def _record(database: Database, job: Job, event: Event) -> None:
-    with database.write() as session:
-        verbs.record(session, verbs.hold(session, job.id, job.fence), event)

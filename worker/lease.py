@@ -25,6 +25,7 @@ from app.db import verbs
 from app.db.models import Job
 from app.db.session import Database
 from worker.journal import Output, latest_metrics, latest_progress, write_messages
+from worker.observation import RENEWALS
 
 log = get_logger(__name__)
 
@@ -147,7 +148,9 @@ class Lease:
                 self._unsure = batch
         except (OperationalError, InterfaceError, PoolTimeoutError) as error:
             log.warning("database_away", job_id=self._claim.job_id, reason=type(error).__name__)
+            RENEWALS.labels("database away").inc()
             return False
+        RENEWALS.labels("renewed").inc()
         self._unsure = None
         self._forget(batch)
         return True

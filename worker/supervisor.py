@@ -7,26 +7,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from obstore.exceptions import BaseError
+from opentelemetry.trace import NoOpTracer, Tracer
 from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
 from app.config import Settings
 from app.contracts.job import DesiredStatus, JobError, JobSpec
-from app.contracts.message import (
-    CheckpointWritten,
-    Failed,
-    Finished,
-    PhaseStarted,
-    StopReason,
-)
+from app.contracts.message import CheckpointWritten, Failed, Finished, PhaseStarted, StopReason
 from app.contracts.report import Report
 from app.db import verbs
 from app.db.lifecycle import Actor
 from app.db.models import Job, JobFile
 from app.db.session import LONGEST_SILENCE_SECONDS, Database
 from app.storage import Storage
-from worker.checkpoints import Keeper, restore
+from worker.checkpoints import Keeper
 from worker.delivery import BadDelivery, add_files, add_results, store_outputs
 from worker.ending import Ending, Verdict, input_missing, worker_failure
 from worker.inputs import fetch_inputs
@@ -35,8 +30,10 @@ from worker.launcher import Trainer
 from worker.lease import LONGEST_OUTAGE_SECONDS, Claim, Lease, Wish
 from worker.leftovers import Sweeper
 from worker.memory import num_killed
+from worker.observation import Observation
 from worker.pulse import Pulse
 from worker.registry import InputMissing
+from worker.restoration import restore
 
 log = get_logger(__name__)
 
@@ -57,7 +54,12 @@ class Supervisor:
     """Runs jobs one after another for one worker."""
 
     def __init__(
-        self, settings: Settings, worker_id: str, gpus: int, draining: Callable[[], bool]
+        self,
+        settings: Settings,
+        worker_id: str,
+        gpus: int,
+        draining: Callable[[], bool],
+        tracer: Tracer = NoOpTracer(),  # noqa: B008 (it has no state)
     ) -> None:
         """``gpus`` is how many this worker has; ``draining`` says that it should take no more."""
         self._settings = settings
@@ -70,6 +72,8 @@ class Supervisor:
         self._gpus = gpus
         self._draining = draining
         self._sweeper = Sweeper(self._database, settings.work_folder)
+        self._tracer = tracer
+        self._observed = Observation(tracer)
 
     def run_all(self) -> None:
         """Run jobs until none waits, or until the worker is to go."""
@@ -87,17 +91,19 @@ class Supervisor:
         bound = log.bind(job_id=job.id, fence=job.fence, attempt=job.attempt)
         bound.info("attempt_begins")
         folder = self._settings.work_folder.absolute() / job.id / str(job.fence)
-        try:
-            self._attempt(job, folder)
-        except verbs.FenceLost as lost:
-            bound.warning("fence_lost", reason=str(lost))
-        except Exception as error:  # noqa: BLE001 (the one place that answers for what nobody foresaw)
-            bound.exception("attempt_broke")
-            with contextlib.suppress(verbs.FenceLost):
-                self._commit(job, self._after(error))
-        finally:
-            _remove(folder)
-        bound.info("attempt_ends")
+        self._observed = Observation(self._tracer)
+        with self._observed.around(job):
+            try:
+                self._attempt(job, folder)
+            except verbs.FenceLost as lost:
+                bound.warning("fence_lost", reason=str(lost))
+            except Exception as error:  # noqa: BLE001 (the one place that answers for what nobody foresaw)
+                bound.exception("attempt_broke")
+                with contextlib.suppress(verbs.FenceLost):
+                    self._commit(job, self._after(error))
+            finally:
+                _remove(folder)
+        bound.info("attempt_ends", outcome=self._observed.outcome)
         return True
 
     def close(self) -> None:
@@ -150,7 +156,7 @@ class Supervisor:
             while ending.exit_code is None:
                 # Asked before the messages are read, so that the last of them are not missed.
                 ending.exit_code = trainer.exit_code()
-                if _relay(trainer, ending, lease, keeper):
+                if self._relay(trainer, ending, lease, keeper):
                     pulse.beat(time.monotonic())
                 ending.overdue |= time.monotonic() > deadline
                 if pulse.hangs(time.monotonic()) and not ending.hung:
@@ -161,6 +167,26 @@ class Supervisor:
             trainer.end()
         ending.out_of_memory = num_killed() > killed_before
         return ending
+
+    def _relay(self, trainer: Trainer, ending: Ending, lease: Lease, keeper: Keeper) -> bool:
+        """Pass on what the trainer says; return whether it has said anything."""
+        heard = False
+        for message in trainer.messages(LOOK_SECONDS):
+            heard = True
+            self._observed.hear(message)
+            match message:
+                case Failed():
+                    ending.error = message.error
+                case Finished():
+                    ending.report = message.report
+                case PhaseStarted():
+                    ending.phase = message.phase
+                    lease.add(message)
+                case CheckpointWritten():
+                    keeper.offer(message)
+                case _:
+                    lease.add(message)
+        return heard
 
     def _obey(self, trainer: Trainer, wish: Wish, ending: Ending) -> None:
         if wish in {Wish.KILL, Wish.ABANDON} or ending.hung:
@@ -260,27 +286,8 @@ class Supervisor:
                 log.warning("database_away", job_id=job.id, reason=str(error.orig))
                 time.sleep(self._settings.renew_seconds)
             else:
+                self._observed.outcome = held.status
                 return
-
-
-def _relay(trainer: Trainer, ending: Ending, lease: Lease, keeper: Keeper) -> bool:
-    """Pass on what the trainer says; return whether it has said anything."""
-    heard = False
-    for message in trainer.messages(LOOK_SECONDS):
-        heard = True
-        match message:
-            case Failed():
-                ending.error = message.error
-            case Finished():
-                ending.report = message.report
-            case PhaseStarted():
-                ending.phase = message.phase
-                lease.add(message)
-            case CheckpointWritten():
-                keeper.offer(message)
-            case _:
-                lease.add(message)
-    return heard
 
 
 def _remove(folder: Path) -> None:

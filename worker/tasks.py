@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import (
+    setup_logging,
     worker_process_init,
     worker_process_shutdown,
     worker_ready,
@@ -26,6 +27,8 @@ from app.config import Settings
 from app.contracts.task import CELERY_SETTINGS, DOORBELL
 from app.db import workers
 from app.db.session import Database
+from app.tracing import open_tracing
+from worker.observation import serve_metrics
 from worker.supervisor import Supervisor
 
 log = get_logger(__name__)
@@ -39,9 +42,15 @@ worker_id = f"worker-{uuid7()}"
 # One byte that Celery's main process shares with the child that runs the jobs.
 _draining = mmap.mmap(-1, 1)
 _supervisor: list[Supervisor] = []
+_closing: list[Callable[[], None]] = []
 
 celery = Celery("stillhouse", broker=settings.broker_url)
 celery.conf.update(CELERY_SETTINGS)
+
+
+@setup_logging.connect
+def _leave_logs_alone(**_: Any) -> None:  # noqa: ANN401 (Celery's signals pass what they like)
+    """Keep Celery from setting up its own, which has another form."""
 
 
 @celery.task(name=DOORBELL)
@@ -55,15 +64,24 @@ def doorbell(job_id: str) -> None:
 def _begin(**_: Any) -> None:  # noqa: ANN401 (Celery's signals pass what they like)
     # Without this, killing Celery's main process would leave the child at work.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    _supervisor[:] = [
-        Supervisor(settings, worker_id, settings.worker_gpus, lambda: _draining[0] != 0)
-    ]
+    tracing = open_tracing("stillhouse-worker")
+    supervisor = Supervisor(
+        settings,
+        worker_id,
+        settings.worker_gpus,
+        lambda: _draining[0] != 0,
+        tracing.provider.get_tracer("stillhouse"),
+    )
+    _supervisor[:] = [supervisor]
+    _closing[:] = [supervisor.close, tracing.close]
+    if settings.worker_metrics_port:
+        serve_metrics(settings.worker_metrics_host, settings.worker_metrics_port)
 
 
 @worker_process_shutdown.connect
 def _end(**_: Any) -> None:  # noqa: ANN401 (Celery's signals pass what they like)
-    for supervisor in _supervisor:
-        supervisor.close()
+    for close in _closing:
+        close()
 
 
 @worker_shutting_down.connect

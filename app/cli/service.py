@@ -60,6 +60,9 @@ def api(
         )
     import uvicorn
 
+    from app import logs
+
+    logs.configure()
     uvicorn.run(
         "app.main:create_app",
         factory=True,
@@ -71,6 +74,7 @@ def api(
         server_header=False,
         # The application logs its requests itself, with their ids.
         access_log=False,
+        log_config=None,
         timeout_graceful_shutdown=5,
     )
 

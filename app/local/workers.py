@@ -27,11 +27,19 @@ def worker_commands(settings: Settings, logs: Path | None = None) -> list[Comman
         _command(
             settings,
             f"worker-{index}",
-            {"STILLHOUSE_WORKER_GPUS": "1", "CUDA_VISIBLE_DEVICES": gpu},
+            {
+                "STILLHOUSE_WORKER_GPUS": "1",
+                "CUDA_VISIBLE_DEVICES": gpu,
+                "STILLHOUSE_WORKER_METRICS_PORT": str(_metrics_port(settings, index)),
+            },
             logs,
         )
         for index, gpu in enumerate(gpus)
     ]
+
+
+def _metrics_port(settings: Settings, index: int) -> int:
+    return settings.worker_metrics_port + index if settings.worker_metrics_port else 0
 
 
 def find_gpus() -> list[str]:

@@ -4,8 +4,10 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from opentelemetry.propagate import inject
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
+from structlog import get_logger
 from uuid_utils import uuid7
 
 from app.contracts.job import DesiredStatus, JobSpec, Status, ValidatedSpec
@@ -21,6 +23,8 @@ from app.services.explanations import explain
 from app.services.idempotency import Answer, Repeatable, once
 from app.services.jobs import views
 from app.services.ownership import find_to_name
+
+log = get_logger(__name__)
 
 MAX_ATTEMPTS = 3
 RETRIED = (Status.FAILED, Status.CANCELLED)
@@ -103,6 +107,7 @@ def _post(
     with database.write() as session:
         answer = once(session, project_id, request, lambda: make(session))
     if not answer.is_replayed:
+        log.info("job_posted", job_id=answer.job_id)
         queue.ring(answer.job_id)
     return answer
 
@@ -147,6 +152,7 @@ def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> 
         num_events=1,
         fence=0,
         not_before=now,
+        traceparent=_traceparent(),
         attempt=0,
         num_failures=0,
         num_losses=0,
@@ -158,3 +164,10 @@ def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> 
         latest_metrics={},
         warnings=warnings,
     )
+
+
+def _traceparent() -> str | None:
+    """Return the trace of the request, where requests are traced: attempts are a part of it."""
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    return carrier.get("traceparent")

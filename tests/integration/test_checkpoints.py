@@ -26,9 +26,10 @@ from app.db.session import Database
 from app.storage import Storage
 from tests.jobs import SPEC, claimed, queued
 from worker import sandbox
-from worker.checkpoints import Keeper, restore
+from worker.checkpoints import Keeper
 from worker.lease import Claim
 from worker.leftovers import KEPT_SECONDS, remove_leftovers
+from worker.restoration import restore
 from worker.supervisor import Supervisor
 
 ERROR = JobError(code="trainer_crashed", message="It crashed.", retryable=True)

@@ -1,5 +1,6 @@
 """What is shipped beside the code agrees with the code."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -12,12 +13,17 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from prometheus_client import REGISTRY, CollectorRegistry
 from typer.core import TyperGroup
 from typer.main import get_command
 
 from app.cli import app
 from app.config import ClientSettings, Settings
 from app.contracts.job import JobSpec
+from app.db.session import Database
+from app.db.table import Table
+from app.metrics import Metrics
+from app.services.installation import Installation
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -129,3 +135,21 @@ def test_each_command_in_the_documents_exists(name: str) -> None:
             assert rest[0] in command.commands
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert set(makes) <= set(targets)
+
+
+def test_the_docs_have_one_row_for_each_figure(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "observability.md").read_text()
+    rows = dict(re.findall(r"^\| `(stillhouse_[a-z_]+)` \| (API|worker) \|", text, re.MULTILINE))
+    api = Metrics().registry
+    database = Database(f"sqlite:///{tmp_path}/test.db")
+    Table.metadata.create_all(database.engine)
+    Installation(database, api)
+    importlib.import_module("worker.observation")
+
+    def names(registry: CollectorRegistry) -> set[str]:
+        families = (one for one in registry.collect() if one.name.startswith("stillhouse_"))
+        return {f"{one.name}_total" if one.type == "counter" else one.name for one in families}
+
+    assert {name for name, where in rows.items() if where == "API"} == names(api)
+    assert {name for name, where in rows.items() if where == "worker"} == names(REGISTRY)
+    database.close()
