@@ -82,6 +82,14 @@ class Conflict(ServiceError):
     title = "The state does not allow this"
 
 
+class PreconditionFailed(ServiceError):
+    """The thing is no longer as the client's ``If-Match`` knows it."""
+
+    status = 412
+    code = "precondition_failed"
+    title = "It has changed meanwhile"
+
+
 class KeyReused(ServiceError):
     """An ``Idempotency-Key`` that came with another body before."""
 

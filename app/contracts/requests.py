@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import AwareDatetime, Field
 
 from app.contracts.job import Metadata, Name, Priority
+from app.contracts.naming import ModelName
 from app.contracts.registry import ApiKey
 from app.contracts.strict import Strict
 
@@ -30,6 +31,24 @@ class Changes(Strict):
     name: Name | None = Field(None, description="`null` for none.")
     priority: Priority = 0
     metadata: Metadata = Field(default={})
+
+
+class ModelEdit(Strict):
+    """What is to change of a model; what is not given stays."""
+
+    name: ModelName | None = Field(
+        None, description="Only for one that has none: it becomes the newest version of the name."
+    )
+    description: Annotated[str, Field(max_length=4000)] | None = Field(
+        None, description="`null` for none."
+    )
+    metadata: Metadata | None = Field(None, description="In the place of all that there is.")
+
+
+class AliasTarget(Strict):
+    """What an alias is to stand for."""
+
+    version: int = Field(ge=1, le=999_999_999, description="A version of the name.")
 
 
 class NewApiKey(Strict):
