@@ -35,10 +35,19 @@ class Needs:
         if credentials is None:
             raise Unauthorized("no API key is given; send `Authorization: Bearer KEY`")
         identity = keys.authenticate(service.database, service.pepper, credentials.credentials)
-        if self.scope not in identity.scopes:
-            has = ", ".join(sorted(identity.scopes))
-            raise Forbidden(f"this needs a key with the scope {self.scope}; this one has {has}")
+        require_scope(identity, self.scope)
         return identity
+
+
+def require_scope(identity: keys.Identity, scope: Scope) -> None:
+    """Let a caller go on whose key has a scope.
+
+    Raises:
+        Forbidden: It has not.
+    """
+    if scope not in identity.scopes:
+        has = ", ".join(sorted(identity.scopes))
+        raise Forbidden(f"this needs a key with the scope {scope}; this one has {has}")
 
 
 def open_to_all() -> None:
@@ -50,3 +59,4 @@ JobsWriter = Annotated[keys.Identity, Depends(Needs("jobs:write"))]
 FilesWriter = Annotated[keys.Identity, Depends(Needs("files:write"))]
 ModelsReader = Annotated[keys.Identity, Depends(Needs("models:read"))]
 Admin = Annotated[keys.Identity, Depends(Needs("admin"))]
+ProjectsAdmin = Annotated[keys.Identity, Depends(Needs("projects:admin"))]

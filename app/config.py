@@ -1,12 +1,19 @@
 """Settings: the only reader of the environment (``STILLHOUSE_*``)."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DATA_FOLDER = Path("stillhouse-data")
+
+
+def _separated(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 class Settings(BaseSettings):
@@ -28,8 +35,8 @@ class Settings(BaseSettings):
     )
     pepper_file: Path = Field(
         DATA_FOLDER / "pepper",
-        description="A secret that API keys are stored under; made when it does not exist. "
-        "The same on every machine that runs the API.",
+        description="A secret that API keys are stored under and webhooks' secrets made from; made "
+        "when it does not exist. The same on every machine that runs the API or the deliverer.",
     )
     work_folder: Path = Field(
         DATA_FOLDER / "work", description="Where a worker keeps the folders of its attempts."
@@ -67,8 +74,27 @@ class Settings(BaseSettings):
         description="The module that runs a job. `worker.rehearsal` only takes time and "
         "checkpoints: for trying out an installation.",
     )
+    webhook_networks: Annotated[
+        tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_separated)
+    ] = Field(
+        (),
+        description="Private networks that webhooks may be sent to, over `http` and on any port "
+        "too; separated by commas, as `10.1.0.0/16,127.0.0.1/32`.",
+    )
     backoff_seconds: float = Field(
         10, ge=0, description="Wait before the second attempt; doubles with each further one."
+    )
+
+    key_requests_per_minute: int = Field(
+        30_000, ge=0, description="Requests with one API key; 0 for as many as come."
+    )
+    address_requests_per_minute: int = Field(
+        3_000,
+        ge=0,
+        description="Requests from one address without a key that is known; 0 for as many as come.",
+    )
+    audit_days: int = Field(
+        365, ge=1, le=36_500, description="How long entries of the audit log are kept."
     )
 
     @model_validator(mode="after")

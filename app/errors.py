@@ -1,5 +1,6 @@
 """What a client can cause, each with its HTTP status."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -34,7 +35,7 @@ class InvalidPayload(ServiceError):
     title = "The payload is not valid"
 
     def __init__(self, problems: list[Problem]) -> None:
-        super().__init__(problems[0].message, param=problems[0].pointer)
+        super().__init__(problems[0].message, param=_as_parameter(problems[0].pointer))
         self.problems = problems
 
 
@@ -116,9 +117,40 @@ class RangeNotSatisfiable(ServiceError):
         self.size = size
 
 
+class TooMany(ServiceError):
+    """More than is allowed; trying again after ``retry_after_seconds`` may help."""
+
+    status = 429
+
+    def __init__(self, message: str, *, retry_after_seconds: int) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+
+class QuotaExceeded(TooMany):
+    """A project would have more of something than its quota."""
+
+    code = "quota_exceeded"
+    title = "The project has reached a quota"
+
+
+class RateLimited(TooMany):
+    """A key, or an address without one, has asked too often; nothing was done."""
+
+    code = "rate_limited"
+    title = "Too many requests"
+
+
 class Unavailable(ServiceError):
     """A part of the service does not answer; trying again later helps."""
 
     status = 503
     code = "unavailable"
     title = "The service is not ready"
+    retry_after_seconds = 5
+
+
+def _as_parameter(pointer: str) -> str | None:
+    """Write a JSON pointer as OpenAI names parameters: `messages[0].content`."""
+    dotted = re.sub(r"/(\d+)(?=/|$)", r"[\1]", pointer).replace("/", ".").removeprefix(".")
+    return dotted.replace("~1", "/").replace("~0", "~") or None

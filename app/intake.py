@@ -12,7 +12,10 @@ from uuid_utils import uuid7
 
 from app import problems
 from app.errors import BadRequest, ServiceError, TooLarge
+from app.gate import Gate, caller_of
+from app.hardening import secure
 from app.metrics import Metrics
+from app.services.audit import Caller, acting
 from app.services.payloads import check_json
 
 log = get_logger(__name__)
@@ -27,8 +30,9 @@ SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 class Intake:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, metrics: Metrics) -> None:
         self._app = app
+        self._gate = gate
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -38,20 +42,25 @@ class Intake:
         asked = Headers(scope=scope).get("x-request-id", "")
         request_id = asked if SANE_ID.fullmatch(asked) else str(uuid7())
         scope.setdefault("state", {})["request_id"] = request_id
+        caller = caller_of(scope, request_id)
         status, start = 500, time.perf_counter()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers.update(scope["state"].get("rate_headers", {}))
+                secure(scope, headers)
             await send(message)
 
-        with bound_contextvars(request_id=request_id):
+        with bound_contextvars(request_id=request_id), acting(caller):
             try:
                 with self._metrics.in_progress.track_inprogress():
-                    await self._admit(scope, receive, send_with_id)
+                    await self._admit(scope, receive, send_with_id, caller)
             finally:
+                self._gate.answered(scope, caller, status)
                 seconds = time.perf_counter() - start
                 route = getattr(scope.get("route"), "path", None)
                 self._metrics.answered(scope["method"], route, status, seconds)
@@ -64,8 +73,9 @@ class Intake:
                     **_job(scope),
                 )
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _admit(self, scope: Scope, receive: Receive, send: Send, caller: Caller) -> None:
         try:
+            await self._gate.admit(scope, caller)
             if "\0" in scope["path"] or b"%00" in scope["query_string"]:
                 raise BadRequest("the address has a NUL in it")
             if (scope["method"], scope["path"]) not in STREAMED:

@@ -1,8 +1,12 @@
 """The API's application: ``uvicorn app.main:create_app --factory``."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,35 +17,51 @@ from fastapi.telemetry import TelemetryConfig
 from app import logs, problems
 from app.config import Settings
 from app.db.session import Database
+from app.gate import Gate
 from app.intake import Intake
 from app.metrics import Metrics
+from app.predictor import Predictor
 from app.queue import Queue
 from app.routes import (
     api_keys,
+    audit,
+    catalog,
     checkpoints,
+    event_stream,
     files,
+    fine_tuning,
     health,
     history,
     hub,
+    installation,
     jobs,
     knowledge,
     metrics,
     models,
+    predictions,
+    projects,
+    result_files,
     results,
+    usage,
+    webhooks,
 )
-from app.services.installation import Installation
+from app.services.figures import Figures
 from app.services.keys import load_pepper
 from app.services.parts import Parts
+from app.services.watching import Watcher
 from app.storage import Storage
 from app.tracing import open_tracing
 
 ROUTERS = [
     module.router
     for module in (
-        *(jobs, history, checkpoints, results, files, models, hub, knowledge),
-        *(api_keys, health, metrics),
+        *(jobs, history, event_stream, checkpoints, results, result_files, files, knowledge),
+        *(models, predictions, hub, fine_tuning, catalog, installation, usage, webhooks),
+        *(api_keys, projects, audit, health, metrics),
     )
 ]
+
+ENDING = (signal.SIGINT, signal.SIGTERM)
 
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": problems.ProblemBody, "description": "What the client can mend."},
@@ -74,12 +94,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         Storage(settings.storage_url),
         Queue(settings.broker_url),
         load_pepper(settings.pepper_file),
+        settings.webhook_networks,
         Metrics(),
         tracing,
+        Predictor(),
     )
-    Installation(parts.database, parts.metrics.registry)
+    Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts
-    app.add_middleware(Intake, metrics=parts.metrics)
+    app.state.watcher = Watcher(parts.database)
+    app.state.gate = Gate(settings, parts.database)
+    app.add_middleware(Intake, gate=app.state.gate, metrics=parts.metrics)
     problems.install(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -89,8 +113,35 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    yield
+    writing = asyncio.create_task(app.state.gate.write_refusals())
+    with _told_of_the_end(app.state.watcher):
+        yield
+    app.state.watcher.close()
+    writing.cancel()
+    await app.state.gate.close()
     app.state.parts.close()
+
+
+@contextmanager
+def _told_of_the_end(watcher: Watcher) -> Iterator[None]:
+    """Let those who wait go at the signal: a server ends only after its answers have."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    before = {one: signal.getsignal(one) for one in ENDING}
+
+    def end(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(watcher.close)
+        handler = before[signal.Signals(number)]
+        if callable(handler):
+            handler(number, frame)
+
+    for one in ENDING:
+        signal.signal(one, end)
+    yield
+    for one, handler in before.items():
+        signal.signal(one, handler)
 
 
 def _operation_id(route: APIRoute) -> str:

@@ -22,16 +22,18 @@ from app.errors import (
     NotFound,
     Problem,
     RangeNotSatisfiable,
+    RateLimited,
     ServiceError,
+    TooMany,
     Unauthorized,
     Unavailable,
 )
+from app.hardening import secure
 from app.services.explanations import explain, explain_value
 
 log = get_logger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER_SECONDS = 5
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
@@ -105,14 +107,17 @@ def respond(
             param=error.param,
         ),
     )
-    # OpenAI's clients would otherwise retry a 409.
-    retry = {"x-should-retry": "false"} if is_clients else {}
-    return JSONResponse(
+    # OpenAI's clients would otherwise retry a 409; what came too fast they should.
+    retry = {"x-should-retry": str(isinstance(error, RateLimited)).lower()} if is_clients else {}
+    response = JSONResponse(
         body.model_dump(),
         error.status,
         {**(headers or {}), **_headers(error), **retry, "X-Request-Id": request_id},
         media_type=MEDIA_TYPE,
     )
+    # Here too: what nobody foresaw is answered outside of all that would add them.
+    secure(request.scope, response.headers)
+    return response
 
 
 def _service_error(request: Request, error: Exception) -> JSONResponse:
@@ -184,6 +189,6 @@ def _headers(error: ServiceError) -> dict[str, str]:
             headers["Content-Range"] = f"bytes */{error.size}"
         case HubNotFound():
             headers["X-Error-Code"] = error.hub_code
-        case Unavailable():
-            headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        case TooMany() | Unavailable():
+            headers["Retry-After"] = str(error.retry_after_seconds)
     return headers

@@ -18,8 +18,10 @@ from app.config import Settings
 from app.contracts.job import DesiredStatus, Status
 from app.db import lifecycle, verbs
 from app.db.models import Job
+from app.db.quotas import projects_running_their_most
 from app.db.session import Database, database_now
 from app.queue import Queue
+from app.services import audit
 from app.services.collection import BlobCollector
 from app.services.idempotency import forget_old
 from app.storage import Storage
@@ -36,6 +38,7 @@ class Reconciler:
         self._database = database
         self._queue = queue
         self._lease_seconds = settings.lease_seconds
+        self._audit_days = settings.audit_days
         self._last_contact: float | None = None
         self._in_contact_since = 0.0
 
@@ -45,6 +48,7 @@ class Reconciler:
             self._reap()
             self._ring()
             forget_old(self._database)
+            audit.forget_old(self._database, self._audit_days)
         except SQLAlchemyError as error:
             self._last_contact = None
             log.warning("database_away", reason=type(error).__name__)
@@ -136,6 +140,7 @@ def _waiting_jobs(session: Session) -> list[str]:
                 Job.status == Status.QUEUED,
                 Job.desired_status == DesiredStatus.RUNNING,
                 Job.not_before <= now,
+                Job.project_id.not_in(projects_running_their_most()),
             )
             .order_by(Job.priority.desc(), Job.queued_at, Job.id)
             .limit(MOST_DOORBELLS)

@@ -2,7 +2,13 @@
 
 from alembic import context
 
-from app.db import checkpoints, models, registry  # noqa: F401 (their tables are the metadata's)
+from app.db import (  # noqa: F401 (their tables are the metadata's)
+    audit,
+    checkpoints,
+    models,
+    quotas,
+    webhooks,
+)
 from app.db.table import Table
 
 context.configure(

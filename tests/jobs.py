@@ -18,14 +18,19 @@ SPEC = JobSpec.model_validate(
 
 
 def queued(
-    database: Database, *, priority: int = 0, gpus: int | None = None, spec: JobSpec = SPEC
+    database: Database,
+    *,
+    priority: int = 0,
+    gpus: int | None = None,
+    spec: JobSpec = SPEC,
+    project_id: str = PROJECT_ID,
 ) -> str:
     """Add a queued job and return its id."""
     with database.write() as session:
         now = database_now(session)
         job = Job(
             id=f"distjob-{uuid7()}",
-            project_id=PROJECT_ID,
+            project_id=project_id,
             spec={},
             resolved_spec=spec.model_dump(mode="json"),
             labels={},

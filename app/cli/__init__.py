@@ -2,7 +2,7 @@
 
 import typer
 
-from app.cli import files, jobs, keys, knowledge, service
+from app.cli import catalog, files, jobs, keys, knowledge, projects, service, webhooks
 from app.cli.demo import demo
 
 app = typer.Typer(
@@ -16,10 +16,15 @@ app.command()(service.up)
 app.command()(service.api)
 app.command()(service.worker)
 app.command()(service.reconciler)
+app.command()(service.deliverer)
 app.command()(service.migrate)
+app.command()(catalog.architectures)
+app.command()(catalog.losses)
 app.add_typer(keys.commands, name="keys")
+app.add_typer(projects.commands, name="projects")
 app.add_typer(jobs.commands, name="jobs")
 app.add_typer(files.file_commands, name="files")
 app.add_typer(files.model_commands, name="models")
 app.add_typer(knowledge.commands, name="knowledge")
+app.add_typer(webhooks.commands, name="webhooks")
 app.command("download")(files.download_files)

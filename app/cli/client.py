@@ -18,6 +18,8 @@ from app.contracts.job import Job, Status
 
 TIMEOUT = httpx2.Timeout(60, connect=10)
 WATCH_SECONDS = 1.0
+LONGEST_WAIT_SECONDS = 20
+"""How long a request may wait for a watched job to change; some proxies cut at 30."""
 LONGEST_OUTAGE_SECONDS = 60.0
 """How long a watched service may be away, as when it is being restarted."""
 FINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
@@ -37,7 +39,7 @@ class Service:
     def __init__(self, http: httpx2.Client) -> None:
         self.http = http
 
-    def get(self, path: str, **parameters: str | int) -> httpx2.Response:
+    def get(self, path: str, **parameters: str | int | list[str]) -> httpx2.Response:
         return checked(self.http.get(path, params=parameters))
 
     def post(self, path: str, body: bytes, **parameters: str | int) -> httpx2.Response:
@@ -65,7 +67,11 @@ class Service:
         last_answer = time.monotonic()
         while True:
             try:
-                response = self.http.get(f"{JOBS}/{job_id}", headers={"If-None-Match": tag})
+                response = self.http.get(
+                    f"{JOBS}/{job_id}",
+                    params={"wait": LONGEST_WAIT_SECONDS},
+                    headers={"If-None-Match": tag},
+                )
             except httpx2.TransportError:
                 if time.monotonic() - last_answer > LONGEST_OUTAGE_SECONDS:
                     raise

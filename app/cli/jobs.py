@@ -50,8 +50,15 @@ def create(  # noqa: PLR0913 (options)
 
 
 @commands.command("list")
-def list_jobs(
-    status: Annotated[Status | None, typer.Option(help="Only jobs of this status.")] = None,
+def list_jobs(  # noqa: PLR0913 (options)
+    status: Annotated[
+        list[Status] | None, typer.Option(help="Only jobs of this status; may be repeated.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Only jobs of this name.")] = None,
+    metadata: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Only jobs with this pair; may be repeated."),
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
     url: options.Url = None,
     key_file: options.KeyFile = None,
@@ -59,8 +66,11 @@ def list_jobs(
     as_json: options.Json = False,
 ) -> None:
     """List jobs, newest first."""
+    wanted: dict[str, str | list[str]] = dict(map(_filter, metadata or []))
+    wanted["status"] = [one.value for one in status or []]
+    if name is not None:
+        wanted["name"] = name
     with connect(url, key_file) as service:
-        wanted = {} if status is None else {"status": status.value}
         response = service.get(JOBS, limit=limit, **wanted)
     if as_json:
         print_json(response)
@@ -170,6 +180,13 @@ def follow(service: Service, job_id: str, *, as_json: bool) -> Job:
     if job.status is not Status.SUCCEEDED:
         raise typer.Exit(1)
     return job
+
+
+def _filter(pair: str) -> tuple[str, str]:
+    key, equals, value = pair.partition("=")
+    if not key or not equals:
+        raise typer.BadParameter(f"given {pair!r}; expected KEY=VALUE", param_hint="--metadata")
+    return f"metadata[{key}]", value
 
 
 def _read(path: Path) -> bytes:

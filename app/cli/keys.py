@@ -9,14 +9,13 @@ import typer
 from pydantic import TypeAdapter, ValidationError
 from rich.console import Console
 from rich.table import Column, Table
-from sqlalchemy import select
 
 from app.config import Settings
-from app.contracts.requests import SCOPES, Scope
-from app.db.models import Project
+from app.contracts.requests import PROJECT_SCOPES, SCOPES, Scope
 from app.db.session import Database
-from app.errors import NotFound
+from app.errors import ServiceError
 from app.services import keys
+from app.services.projects import find_named
 
 commands = typer.Typer(help="API keys, straight on the database.", no_args_is_help=True)
 console = Console(soft_wrap=True)
@@ -32,15 +31,20 @@ def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
     project: ProjectName = keys.DEFAULT_PROJECT,
     scope: Annotated[
-        list[str] | None, typer.Option(help="What it may do; again for more; all by default.")
+        list[str] | None,
+        typer.Option(help="What it may do; again for more; all in its project by default."),
     ] = None,
     days: Annotated[int | None, typer.Option(min=1, help="After which it expires.")] = None,
+    *,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="It may also manage all projects (projects:admin).")
+    ] = False,
 ) -> None:
     """Make a key and print it, once; a project that is new is made with it."""
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
-    scopes = _scopes(scope)
+    scopes = _scopes(scope, admin=admin)
     settings = Settings()
-    with _database(settings) as database:
+    with open_database(settings) as database:
         _, secret = keys.create_key(
             database,
             keys.load_pepper(settings.pepper_file),
@@ -55,8 +59,8 @@ def create(
 @commands.command("list")
 def list_keys(project: ProjectName = keys.DEFAULT_PROJECT) -> None:
     """List a project's keys, without their secrets."""
-    with _database(Settings()) as database:
-        page = keys.list_keys(database, _project_id(database, project), None, MOST_LISTED)
+    with open_database(Settings()) as database:
+        page = keys.list_keys(database, find_named(database, project).id, None, MOST_LISTED)
     table = Table(
         Column("key", min_width=36), "name", "scopes", "made", "last used", "expires", "revoked"
     )
@@ -73,33 +77,26 @@ def revoke(
     project: ProjectName = keys.DEFAULT_PROJECT,
 ) -> None:
     """Make a key useless from now on."""
-    with _database(Settings()) as database:
-        keys.revoke_key(database, _project_id(database, project), key_id)
+    with open_database(Settings()) as database:
+        keys.revoke_key(database, find_named(database, project).id, key_id)
     console.print(f"{key_id} is revoked.", highlight=False)
 
 
-def _scopes(names: list[str] | None) -> list[Scope]:
+def _scopes(names: list[str] | None, *, admin: bool) -> list[Scope]:
     try:
-        return TypeAdapter(list[Scope]).validate_python(names or SCOPES)
+        scopes = TypeAdapter(list[Scope]).validate_python(names or PROJECT_SCOPES)
     except ValidationError:
         raise typer.BadParameter(f"a scope is one of: {', '.join(SCOPES)}") from None
+    return [*scopes, "projects:admin"] if admin else scopes
 
 
 @contextmanager
-def _database(settings: Settings) -> Iterator[Database]:
+def open_database(settings: Settings) -> Iterator[Database]:
     database = Database(settings.database_url)
     try:
         yield database
-    except NotFound as error:
+    except ServiceError as error:
         complaints.print(str(error), style="red", markup=False)
         raise typer.Exit(1) from None
     finally:
         database.close()
-
-
-def _project_id(database: Database, name: str) -> str:
-    with database.read() as session:
-        found = session.scalar(select(Project.id).where(Project.name == name))
-    if found is None:
-        raise NotFound(f"there is no project {name!r}")
-    return found

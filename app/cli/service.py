@@ -1,5 +1,6 @@
 """Commands that run the service: all of it, or one part."""
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -20,8 +21,8 @@ def up(
 ) -> None:
     """Run the whole service on this machine, on 127.0.0.1, until Ctrl-C.
 
-    Valkey, the API, the reconciler and the workers run as one tree of processes; what dies is
-    started again, and nothing is left running.
+    Valkey, the API, the reconciler, the deliverer and the workers run as one tree of processes;
+    what dies is started again, and nothing is left running.
     """
     from app.local.embedded import CannotStart, Embedded
 
@@ -49,6 +50,12 @@ def api(
     behind_tls_proxy: Annotated[
         bool, typer.Option("--behind-tls-proxy", help="A proxy in front of it does TLS.")
     ] = False,
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Address or network of a proxy whose X-Forwarded-For is believed; again for more."
+        ),
+    ] = None,
 ) -> None:
     """Run the API alone. Keys travel in the clear without TLS, so off loopback TLS is a must."""
     if (tls_cert is None) != (tls_key is None):
@@ -58,6 +65,8 @@ def api(
             f"--host {host} is not this machine alone; give --tls-cert and --tls-key, or "
             "--behind-tls-proxy where a proxy in front does TLS"
         )
+    for proxy in trusted_proxy or ():
+        _check_network(proxy)
     import uvicorn
 
     from app import logs
@@ -70,13 +79,22 @@ def api(
         port=port,
         ssl_certfile=tls_cert,
         ssl_keyfile=tls_key,
-        proxy_headers=behind_tls_proxy,
+        # Whoever is believed here chooses the address that limits and the audit log go by.
+        proxy_headers=bool(trusted_proxy),
+        forwarded_allow_ips=trusted_proxy or [],
         server_header=False,
         # The application logs its requests itself, with their ids.
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=5,
     )
+
+
+def _check_network(text: str) -> None:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--trusted-proxy: {error}") from None
 
 
 def worker() -> None:
@@ -99,6 +117,14 @@ def reconciler() -> None:
     """Run the reconciler: takes back the jobs of lost workers, and rings for those that wait."""
     from app.config import Settings
     from app.reconciler import run
+
+    run(Settings())
+
+
+def deliverer() -> None:
+    """Run the deliverer: sends events to webhooks' receivers."""
+    from app.config import Settings
+    from app.deliverer import run
 
     run(Settings())
 

@@ -111,6 +111,11 @@ class JobSpec(Strict):
         default=True, description="Also train the student without a teacher, to see the gain."
     )
     export: list[ExportFormat] = Field(default=["safetensors", "onnx"], min_length=1, max_length=8)
+    teacher_onnx: bool = Field(
+        default=False,
+        description="Also deliver the teacher, where the job trains one, as ONNX, so that it can "
+        "be asked beside its student.",
+    )
     resources: Resources = Resources()
     priority: Priority = 0
     metadata: Metadata = Field(default={})
@@ -146,6 +151,9 @@ class Phase(StrEnum):
     TRAINING_STUDENT = "training_student"
     EVALUATING = "evaluating"
     EXPORTING = "exporting"
+
+
+WaitingReason = Literal["no_worker", "capacity", "quota", "backoff"]
 
 
 class PhaseRecord(BaseModel):
@@ -196,7 +204,7 @@ class Job(BaseModel):
     desired_status: DesiredStatus
     phase: Phase | None
     phases: list[PhaseRecord]
-    waiting_reason: Literal["no_worker", "capacity", "backoff"] | None
+    waiting_reason: WaitingReason | None
     progress: Progress | None
     metrics: dict[str, float] = Field(description="The latest value of each series.")
     attempt: int
@@ -209,7 +217,7 @@ class Job(BaseModel):
     queued_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
-    spec: dict[str, JsonValue] = Field(description="As it was sent.")
+    spec: dict[str, JsonValue] = Field(description="As it was sent, or edited since.")
     resolved_spec: dict[str, JsonValue] = Field(description="With every default; what runs.")
     result: Report | None
     student_model: str | None
@@ -232,6 +240,12 @@ class JobEvent(BaseModel):
     message: str
     created_at: datetime
     data: dict[str, JsonValue]
+
+
+class StreamEnd(BaseModel):
+    """What the last message of a stream of events says."""
+
+    status: Literal[Status.SUCCEEDED, Status.FAILED, Status.CANCELLED, "deleted"]
 
 
 class Checkpoint(BaseModel):

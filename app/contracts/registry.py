@@ -35,48 +35,23 @@ class File(BaseModel):
 
 
 class Model(BaseModel):
-    """A teacher or student: made by a job, or uploaded."""
+    """A teacher or student that a job has made."""
 
     object: Literal["model"] = "model"
     id: str
-    name: str | None = Field(description="With it and a version or an alias a model is named too.")
-    version: int | None = Field(description="From 1 for each name; no number comes twice.")
-    aliases: list[str]
-    description: str | None
-    metadata: dict[str, str]
+    name: str | None
     role: Literal["teacher", "student"]
-    job_id: str | None = Field(description="The job that made it; `null` where it was uploaded.")
+    job_id: str
     architecture: dict[str, JsonValue]
     num_parameters: int
-    test_quality: float | None = Field(
-        description="On test, in the figure `compared_by`; higher is better. `null` where it was "
-        "uploaded, and nobody has measured it."
+    test_quality: float = Field(
+        description="On test, in the figure `compared_by`; higher is better."
     )
     compared_by: Quality
     files: list[FileEntry]
     created_at: datetime
-
-
-class ModelAlias(BaseModel):
-    """A word that stands for one version of a name."""
-
-    object: Literal["model.alias"] = "model.alias"
-    name: str
-    alias: str
-    version: int
-    model_id: str
-    updated_at: datetime
-    move: int = Field(
-        description="Which of all changes to aliases of this name this was; its entity tag."
-    )
-
-
-class Deleted(BaseModel):
-    """What is gone."""
-
-    object: str
-    id: str
-    deleted: Literal[True] = True
+    created: int = Field(description="`created_at` as OpenAI's clients read it: Unix seconds.")
+    owned_by: str = Field(description="The project.")
 
 
 class ApiKey(BaseModel):

@@ -5,13 +5,14 @@ from typing import Annotated, Literal, get_args
 from pydantic import AwareDatetime, Field
 
 from app.contracts.job import Metadata, Name, Priority
-from app.contracts.naming import ModelName
 from app.contracts.registry import ApiKey
 from app.contracts.strict import Strict
 
-Scope = Literal["jobs:read", "jobs:write", "files:write", "models:read", "admin"]
+Scope = Literal["jobs:read", "jobs:write", "files:write", "models:read", "admin", "projects:admin"]
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
+PROJECT_SCOPES: tuple[Scope, ...] = SCOPES[:-1]
+"""What is about one project alone; the other is for whoever runs the installation."""
 
 KeyName = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -33,22 +34,12 @@ class Changes(Strict):
     metadata: Metadata = Field(default={})
 
 
-class ModelEdit(Strict):
-    """What is to change of a model; what is not given stays."""
+class Edit(Strict):
+    """What to change of a job; what is not given stays."""
 
-    name: ModelName | None = Field(
-        None, description="Only for one that has none: it becomes the newest version of the name."
-    )
-    description: Annotated[str, Field(max_length=4000)] | None = Field(
-        None, description="`null` for none."
-    )
-    metadata: Metadata | None = Field(None, description="In the place of all that there is.")
-
-
-class AliasTarget(Strict):
-    """What an alias is to stand for."""
-
-    version: int = Field(ge=1, le=999_999_999, description="A version of the name.")
+    name: Name | None = Field(None, description="`null` for none.")
+    priority: Priority = 0
+    metadata: Metadata = Field(default={}, description="In the place of all that there is.")
 
 
 class NewApiKey(Strict):
@@ -58,10 +49,14 @@ class NewApiKey(Strict):
     scopes: list[Scope] = Field(
         min_length=1,
         max_length=len(SCOPES),
-        description="What the key may do; `files:write` also reads files, `admin` manages keys "
-        "and nothing else.",
+        description="What the key may do, which is no more than the key that makes it may; "
+        "`files:write` also reads files, `admin` manages keys, reads the audit log and sees the "
+        "workers, `projects:admin` manages projects.",
     )
-    expires_at: AwareDatetime | None = Field(None, description="Never, where not given.")
+    expires_at: AwareDatetime | None = Field(
+        None,
+        description="Never, where not given; no later than the key that makes it.",
+    )
 
 
 class NewApiKeyWithSecret(ApiKey):

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import Status
 from app.db.models import Job, JobEvent
+from app.db.outbox import publish_job
 from app.db.session import database_now
 
 
@@ -39,6 +40,10 @@ LEGAL: dict[tuple[Status, Status], frozenset[Actor]] = {
     (Status.RUNNING, Status.FAILED): frozenset({Actor.HOLDER, Actor.REAPER}),
 }
 """Who may take a job from where to where; all else is illegal."""
+
+
+AMENDABLE = {"name", "priority", "labels", "spec", "resolved_spec"}
+"""Columns that may change whatever the status."""
 
 
 class Raced(Exception):
@@ -70,29 +75,28 @@ def transition(
         Raced: The row is no longer as it was read.
     """
     assert by in LEGAL.get((job.status, to), ()), f"{by} may not take {job.status} to {to}"  # noqa: S101 (a programmer's mistake)
-    now = database_now(session)
-    number = job.num_events + (event is not None)
-    result = session.execute(
-        update(Job)
-        .where(
-            Job.id == job.id,
-            Job.status == job.status,
-            Job.fence == job.fence,
-            Job.version == job.version,
-        )
-        .values(status=to, version=job.version + 1, num_events=number, **changes),
-        execution_options={"synchronize_session": False},
-    )
-    assert isinstance(result, CursorResult)  # noqa: S101 (for the type checker)
-    if result.rowcount != 1:
-        raise Raced(f"job {job.id} changed while it was locked")
-    session.refresh(job)
-    if event is not None:
-        write_event(session, job, event, now)
+    _change(session, job, event, {**changes, "status": to})
+
+
+def amend(
+    session: Session,
+    job: Job,
+    *,
+    event: Event,
+    **changes: Any,  # noqa: ANN401 (columns of a job)
+) -> None:
+    """Change columns of ``job``, in whatever status it is, that say nothing of its state.
+
+    Raises:
+        AssertionError: One of them does.
+        Raced: The row is no longer as it was read.
+    """
+    assert changes.keys() <= AMENDABLE, f"expected columns of {sorted(AMENDABLE)}"  # noqa: S101 (a programmer's mistake)
+    _change(session, job, event, changes)
 
 
 def write_event(session: Session, job: Job, event: Event, now: datetime) -> None:
-    """Add the event that ``job.num_events`` already counts."""
+    """Add the event that ``job.num_events`` already counts, and what the world is told of it."""
     session.add(
         JobEvent(
             job_id=job.id,
@@ -105,6 +109,7 @@ def write_event(session: Session, job: Job, event: Event, now: datetime) -> None
         )
     )
     session.flush()
+    publish_job(session, job, event.type, now)
 
 
 def lock(session: Session, job_id: str) -> Job:
@@ -125,3 +130,25 @@ def lock_if_free(session: Session, job_id: str) -> Job | None:
         .with_for_update(skip_locked=True)
         .execution_options(populate_existing=True)
     ).one_or_none()
+
+
+def _change(session: Session, job: Job, event: Event | None, changes: dict[str, Any]) -> None:
+    now = database_now(session)
+    number = job.num_events + (event is not None)
+    result = session.execute(
+        update(Job)
+        .where(
+            Job.id == job.id,
+            Job.status == job.status,
+            Job.fence == job.fence,
+            Job.version == job.version,
+        )
+        .values(version=job.version + 1, num_events=number, **changes),
+        execution_options={"synchronize_session": False},
+    )
+    assert isinstance(result, CursorResult)  # noqa: S101 (for the type checker)
+    if result.rowcount != 1:
+        raise Raced(f"job {job.id} changed while it was locked")
+    session.refresh(job)
+    if event is not None:
+        write_event(session, job, event, now)

@@ -207,34 +207,23 @@ class IdempotencyKey(Table):
 
 
 class Model(Table):
-    """A teacher or student: made by a job, with the job's files under ``folder``, or uploaded."""
+    """A teacher or student that a job has made; its files are the job's under ``folder``."""
 
     __tablename__ = "models"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
-    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
-    name: Mapped[str | None] = mapped_column(String(96))
-    version: Mapped[int | None] = mapped_column(Integer)
-    description: Mapped[str | None] = mapped_column(Text)
-    # `metadata` is SQLAlchemy's own name on a table class.
-    labels: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict, server_default="{}")
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     role: Mapped[str] = mapped_column(String(16))
-    folder: Mapped[str | None] = mapped_column(String(64))
+    folder: Mapped[str] = mapped_column(String(64))
     architecture: Mapped[dict[str, Any]]
-    inputs: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    """What one that was uploaded takes and answers; of others their job tells it."""
     num_parameters: Mapped[int] = mapped_column(BigInteger)
-    test_quality: Mapped[float | None]
+    test_quality: Mapped[float]
     created_at: Mapped[datetime]
 
     __table_args__ = (
         UniqueConstraint("job_id", "role"),
-        UniqueConstraint("project_id", "name", "version"),
         CheckConstraint(one_of("role", ["teacher", "student"]), "role"),
-        CheckConstraint("(name IS NULL) = (version IS NULL)", "version"),
-        CheckConstraint("(job_id IS NULL) = (inputs IS NOT NULL)", "source"),
-        CheckConstraint("(job_id IS NULL) = (folder IS NULL)", "folder"),
         Index(None, "project_id", "id"),
     )
 

@@ -8,17 +8,16 @@ job's row first. A worker's verbs name the fence of its claim; when that is no l
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.contracts.job import DesiredStatus, JobError, Phase, Progress, Status
 from app.contracts.report import Report
 from app.db.checkpoints import Checkpoint, CheckpointFile, forget, is_further
 from app.db.lifecycle import Actor, Event, lock, transition
-from app.db.models import (
-    Job,
-)
+from app.db.models import Job
 from app.db.session import database_now
+from app.db.waiting import lock_next
 
 MAX_LOSSES = 20
 """How often in a row, with no new checkpoint between, a job may lose its worker or find no space
@@ -34,18 +33,7 @@ class FenceLost(Exception):
 def claim(session: Session, worker_id: str, gpus: int, lease_seconds: float) -> Job | None:
     """Take the first job that this worker may run, or None where none waits."""
     now = database_now(session)
-    job = session.scalar(
-        select(Job)
-        .where(
-            Job.status == Status.QUEUED,
-            Job.desired_status == DesiredStatus.RUNNING,
-            Job.not_before <= now,
-            or_(Job.gpus.is_(None), Job.gpus <= gpus),
-        )
-        .order_by(Job.priority.desc(), Job.queued_at, Job.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
+    job = lock_next(session, gpus, now)
     if job is None:
         return None
     attempt = job.attempt + 1

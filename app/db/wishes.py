@@ -3,12 +3,14 @@
 What workers and the reconciler do is in ``verbs.py``.
 """
 
+from typing import Any
+
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.contracts.job import DesiredStatus, Status
 from app.db.checkpoints import Checkpoint, forget
-from app.db.lifecycle import Actor, Event, transition, write_event
+from app.db.lifecycle import Actor, Event, amend, transition, write_event
 from app.db.models import (
     FINAL,
     Job,
@@ -106,6 +108,36 @@ def resume(session: Session, job: Job) -> None:
         event=Event("job.resumed", "The client asked to go on with the job."),
         desired_status=DesiredStatus.RUNNING,
         not_before=database_now(session),
+    )
+
+
+def edit(session: Session, job: Job, changes: dict[str, Any]) -> None:
+    """Change a job's name, priority or metadata for its client; what is so already is no change.
+
+    Its spec changes with it, so that a clone or a retry is of the job as it is now.
+
+    Raises:
+        Conflict: The job has ended, and its priority is to change.
+    """
+    shown = {"name": job.name, "priority": job.priority, "metadata": job.labels}
+    new = {name: value for name, value in changes.items() if shown[name] != value}
+    if "priority" in new and job.status in FINAL:
+        raise Conflict(
+            f"the job has {job.status} and waits for nothing; only the priority of a queued, "
+            "paused or running job can be changed"
+        )
+    if not new:
+        return
+    columns = {("labels" if name == "metadata" else name): value for name, value in new.items()}
+    amend(
+        session,
+        job,
+        event=Event(
+            "job.edited", f"The client changed the job's {', '.join(new)}.", {"changed": [*new]}
+        ),
+        spec={**job.spec, **new},
+        resolved_spec={**job.resolved_spec, **new},
+        **columns,
     )
 
 

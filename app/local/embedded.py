@@ -91,7 +91,10 @@ class Embedded:
         settings = self._settings(valkey.url)
         self._prepare(settings)
         api = self._part("api", "--host", HOST, "--port", str(self.port))
-        parts = [api, self._part("reconciler"), *worker_commands(settings, self.logs)]
+        # An attempt at a delivery may take 10 s.
+        deliverer = replace(self._part("deliverer"), patience_seconds=15)
+        others = [self._part("reconciler"), deliverer]
+        parts = [api, *others, *worker_commands(settings, self.logs)]
         environment = {
             f"STILLHOUSE_{name.upper()}": str(getattr(settings, name)) for name in PLACES
         }

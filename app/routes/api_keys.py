@@ -16,12 +16,7 @@ router = APIRouter(prefix="/v1/api_keys", tags=["API keys"])
 def create_api_key(body: NewApiKey, caller: Admin, service: Service) -> NewApiKeyWithSecret:
     """Make a key for the same project; its secret is in this answer and nowhere else."""
     key, secret = keys.create_key_in(
-        service.database,
-        service.pepper,
-        caller.project_id,
-        name=body.name,
-        scopes=body.scopes,
-        expires_at=body.expires_at,
+        service.database, service.pepper, caller.project_id, body, caller
     )
     return NewApiKeyWithSecret(**key.model_dump(), secret=secret)
 

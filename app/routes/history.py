@@ -5,14 +5,14 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Header, Query
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.responses import Response
 
 from app.access import JobsReader, Service
 from app.contracts.job import JobEvent, MetricPoint
 from app.contracts.registry import Page
-from app.services import history
+from app.services import history, sampling
 
 LARGEST_NUMBER = 2**31 - 1
 LARGEST_STEP = 2**63 - 1
@@ -51,18 +51,34 @@ def list_job_metrics(  # noqa: PLR0913, PLR0917 (query parameters)
     ] = [],  # noqa: B006 (FastAPI copies it)
     step_from: Step = None,
     step_to: Step = None,
-    format: Annotated[Literal["json", "csv"], Query()] = "json",  # noqa: A002 (its name in the API)
+    resolution: Annotated[
+        int | None,
+        Query(
+            ge=4,
+            le=10_000,
+            description="Most points of a series, in one page: its first and last, and the least "
+            "and greatest of equal stretches of steps.",
+        ),
+    ] = None,
+    format: Annotated[  # noqa: A002 (its name in the API)
+        Literal["json", "csv"] | None, Query(description="What `Accept` says, or else JSON.")
+    ] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Page[MetricPoint] | Response:
     """List values by step: JSON in pages of 10,000 that end with a whole step, CSV in one piece.
 
     One curve over all attempts: where several measured a step, the last one's value counts.
     """
+    is_csv = format == "csv" if format else accept.split(";")[0].strip() == "text/csv"
     series = tuple(name for part in names for name in part.split(",") if name)
     wanted = history.Wanted(series, step_from, step_to)
-    if format == "json":
-        return history.list_metrics(service.database, caller.project_id, job_id, wanted)
-    points = history.iterate_metrics(service.database, caller.project_id, job_id, wanted)
-    return StreamingResponse(_csv(points), media_type="text/csv")
+    whose = (service.database, caller.project_id, job_id, wanted)
+    if resolution is not None:
+        page = sampling.sample_metrics(*whose, resolution)
+        return _csv_response(page.data) if is_csv else page
+    if is_csv:
+        return _csv_response(history.iterate_metrics(*whose))
+    return history.list_metrics(*whose)
 
 
 @router.get("/logs", summary="Read what a job's trainer printed", response_class=PlainTextResponse)
@@ -78,6 +94,10 @@ def read_job_log(
 ) -> str:
     """Read the output of one attempt, at most its first MiB."""
     return history.read_log(service.database, caller.project_id, job_id, attempt, tail)
+
+
+def _csv_response(points: Iterable[MetricPoint]) -> Response:
+    return StreamingResponse(_csv(points), media_type="text/csv")
 
 
 def _csv(points: Iterable[MetricPoint]) -> Iterator[str]:

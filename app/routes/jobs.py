@@ -1,17 +1,20 @@
 """Jobs: create, list, read, steer, delete."""
 
-import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from app.access import JobsReader, JobsWriter, Service
-from app.contracts.job import Job, JobSpec, Status, ValidatedSpec
+from app.contracts.job import Job, JobSpec, ValidatedSpec
 from app.contracts.registry import Page
-from app.contracts.requests import Cancellation, Changes
+from app.contracts.requests import Cancellation, Changes, Edit
 from app.downloads import etag_matches
+from app.listing import METADATA_PARAMETER, filters
+from app.repeats import Again
 from app.services import deletion, jobs, posting
-from app.services.idempotency import Answer, Repeatable
+from app.services.filters import Filters
+from app.services.idempotency import Answer
+from app.waiting import until_changed
 
 PATH = "/v1/distillation/jobs"
 
@@ -29,27 +32,6 @@ CREATED: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter(prefix=PATH, tags=["Jobs"])
-
-
-async def repeatable(
-    request: Request,
-    key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            pattern=r"^[\x20-\x7e]{1,255}$",
-            description="The same request with the same key makes no second job: it is answered "
-            "as before, for 24 hours at least.",
-        ),
-    ] = None,
-) -> Repeatable | None:
-    """Read what tells whether a request was sent before."""
-    if key is None:
-        return None
-    return Repeatable(request.url.path, key, hashlib.sha256(await request.body()).hexdigest())
-
-
-Again = Annotated[Repeatable | None, Depends(repeatable)]
 
 
 @router.post(
@@ -77,16 +59,18 @@ def create_job(
     return _created(posting.create(service.database, service.queue, caller.project_id, spec, again))
 
 
-@router.get("", summary="List jobs, newest first")
+@router.get(
+    "", summary="List jobs, newest first", openapi_extra={"parameters": [METADATA_PARAMETER]}
+)
 def list_jobs(
     caller: JobsReader,
     service: Service,
+    wanted: Annotated[Filters, Depends(filters)],
     after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    status: Annotated[Status | None, Query()] = None,
 ) -> Page[Job]:
-    """List the project's jobs."""
-    return jobs.list_jobs(service.database, caller.project_id, after, limit, status)
+    """List the project's jobs for which all that is given holds."""
+    return jobs.list_jobs(service.database, caller.project_id, after, limit, wanted)
 
 
 @router.get(
@@ -94,17 +78,34 @@ def list_jobs(
     summary="Read a job",
     response_model=Job,
     responses={304: {"description": "The job is as the client's `If-None-Match` knows it."}},
+    dependencies=[Depends(until_changed)],
 )
 def read_job(
     job_id: str, caller: JobsReader, service: Service, request: Request, response: Response
 ) -> Job | Response:
     """Read a job; its strong entity tag moves with all that is shown."""
     job = jobs.read(service.database, caller.project_id, job_id)
-    # Why a job waits can change with nothing written to it.
-    etag = f'"{job.version}{f"-{job.waiting_reason}" if job.waiting_reason else ""}"'
+    etag = jobs.entity_tag(job)
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers={"ETag": etag})
     response.headers["ETag"] = etag
+    return job
+
+
+@router.patch("/{job_id}", summary="Edit a job")
+def edit_job(
+    job_id: str,
+    body: Edit,
+    caller: JobsWriter,
+    service: Service,
+    response: Response,
+    if_match: Annotated[
+        str | None, Header(description="The entity tag as read: 412 where it has moved since.")
+    ] = None,
+) -> Job:
+    """Change a job's name, metadata or priority: the last only of a job that has not ended."""
+    job = jobs.edit(service.database, caller.project_id, job_id, body, if_match)
+    response.headers["ETag"] = jobs.entity_tag(job)
     return job
 
 

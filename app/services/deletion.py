@@ -9,9 +9,9 @@ from app.contracts.job import JobSpec
 from app.contracts.references import named_models
 from app.db import wishes
 from app.db.models import FINAL, Job, Knowledge, KnowledgeFile, Model
-from app.db.registry import ModelAlias
 from app.db.session import Database
 from app.errors import Conflict
+from app.services import audit
 from app.services.ownership import find_to_change, owned
 
 MOST_NAMED = 5
@@ -28,17 +28,11 @@ def delete_job(database: Database, project_id: str, job_id: str) -> None:
         job = find_to_change(session, Job, project_id, job_id)
         # Locked, so that no job that is being posted can come to name one of them meanwhile.
         models = session.scalars(select(Model.id).where(Model.job_id == job.id).with_for_update())
-        held = set(models)
-        users = unfinished_jobs_naming(session, project_id, held)
+        users = _jobs_naming(session, project_id, set(models))
         if users:
-            raise Conflict(f"a model of this job is named by {listed(users)}; cancel or await it")
-        aliases = select(ModelAlias.name, ModelAlias.alias).where(ModelAlias.model_id.in_(held))
-        for name, alias in session.execute(aliases.limit(1)):
-            raise Conflict(
-                f"{alias!r} of {name!r} stands for a model of this job; move or remove the alias "
-                "first"
-            )
+            raise Conflict(f"a model of this job is named by {_listed(users)}; cancel or await it")
         wishes.delete_job(session, job)
+        audit.note(session, project_id, "job.delete", job_id)
 
 
 def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> None:
@@ -53,10 +47,11 @@ def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> 
             select(Job.id).where(Job.knowledge_id == found.id, Job.status.not_in(FINAL))
         ).all()
         if users:
-            raise Conflict(f"this knowledge is used by {listed(users)}; cancel or await it")
+            raise Conflict(f"this knowledge is used by {_listed(users)}; cancel or await it")
         wishes.forget_knowledge(session, found.id)
         session.execute(delete(KnowledgeFile).where(KnowledgeFile.knowledge_id == found.id))
         session.delete(found)
+        audit.note(session, project_id, "knowledge.delete", knowledge_id)
 
 
 def hold_named(session: Session, project_id: str, spec: JobSpec) -> None:
@@ -68,7 +63,7 @@ def hold_named(session: Session, project_id: str, spec: JobSpec) -> None:
     session.execute(knowledge.with_for_update(read=True))
 
 
-def unfinished_jobs_naming(session: Session, project_id: str, models: set[str]) -> list[str]:
+def _jobs_naming(session: Session, project_id: str, models: set[str]) -> list[str]:
     """Return the jobs that have not ended and name one of some models."""
     if not models:
         return []
@@ -85,7 +80,7 @@ def unfinished_jobs_naming(session: Session, project_id: str, models: set[str]) 
     ]
 
 
-def listed(job_ids: Iterable[str]) -> str:
+def _listed(job_ids: Iterable[str]) -> str:
     ids = sorted(job_ids)
     more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
     return f"{', '.join(ids[:MOST_NAMED])}{more}"

@@ -36,6 +36,11 @@ def explain_value(error: Mapping[str, Any]) -> str:
     return f"given {_shown(given)}; {message[0].lower()}{message[1:]}"
 
 
+def unknown_name(kind: str, given: str, known: Sequence[str]) -> str:
+    """Say that no ``kind`` has that name, with the nearest that there is."""
+    return f"unknown {kind} {_shown(given)}{_nearest(given, known)}; known: {', '.join(known)}"
+
+
 def pointer_to(parts: Iterable[str | int]) -> str:
     """Write a JSON pointer (RFC 6901)."""
     return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in parts)

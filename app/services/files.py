@@ -1,6 +1,7 @@
 """Uploaded files: hashed, their kind told from their own bytes, kept as blobs."""
 
 import codecs
+import hashlib
 import re
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from app.contracts.registry import File, Page
 from app.db.models import File as FileRow
 from app.db.session import Database, database_now
 from app.errors import InvalidPayload, Problem
+from app.services import audit, quotas
 from app.services.ownership import ends, find, newest, owned
 from app.storage import Storage
 
@@ -47,6 +49,7 @@ def store_file(
 
     Raises:
         InvalidPayload: The file is empty, or its name or purpose is odd.
+        QuotaExceeded: The project would have more stored than it may.
     """
     problems = _problems(filename, purpose)
     if problems:
@@ -56,8 +59,10 @@ def store_file(
         size, media_type = _receive(content, path)
         if size == 0:
             raise InvalidPayload([Problem("/file", "empty_file", f"{filename!r} has no bytes")])
+        _require_room(database, project_id, path, size)
         sha256 = storage.put(path)
     with database.write() as session:
+        quotas.require_room_to_store(session, project_id, size, sha256)
         row = FileRow(
             id=f"file-{uuid7()}",
             project_id=project_id,
@@ -69,6 +74,7 @@ def store_file(
             created_at=database_now(session),
         )
         session.add(row)
+        audit.note(session, project_id, "file.create", row.id)
     return _view(row)
 
 
@@ -97,6 +103,17 @@ def _problems(filename: str, purpose: str) -> list[Problem]:
         message = f"given {purpose[:80]!r}; expected 1 to 64 letters, digits, '-' or '_'"
         problems.append(Problem("/purpose", "invalid_purpose", message))
     return problems
+
+
+def _require_room(database: Database, project_id: str, path: Path, size: int) -> None:
+    """Ask before the bytes go to storage, which would else fill with what is then refused."""
+    with database.read() as session:
+        if not quotas.limits_storage(session, project_id):
+            return
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    with database.read() as session:
+        quotas.require_room_to_store(session, project_id, size, sha256)
 
 
 def _receive(content: BinaryIO, path: Path) -> tuple[int, str]:

@@ -1,13 +1,13 @@
 """What happened in a job: its events, and what its attempts measured and printed."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.contracts.job import JobEvent, MetricPoint
+from app.contracts.job import JobEvent, MetricPoint, Status
 from app.contracts.registry import Page
 from app.db.models import Job, JobLog, JobMetric
 from app.db.models import JobEvent as JobEventRow
@@ -17,6 +17,21 @@ from app.services.ownership import ends, find
 
 MOST_POINTS = 10_000
 """Of metrics in one page."""
+
+
+MOST_FOLLOWED = 500
+"""Of events in one piece of a stream."""
+
+
+@dataclass(frozen=True)
+class Followed:
+    """Some of a job's events, and the job's version and status when they were read."""
+
+    events: list[JobEvent]
+    version: int
+    status: Status
+    is_last: bool = field(kw_only=True)
+    """Whether no more were there."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,37 @@ def list_events(
     data = [_event(row) for row in rows[:limit]]
     has_more = len(rows) > limit
     return Page[JobEvent](data=data, has_more=has_more, **ends([event.id for event in data]))
+
+
+def list_newest_events(
+    database: Database, project_id: str, job_id: str, before: int, limit: int
+) -> Page[JobEvent]:
+    """List a job's events before a number, newest first."""
+    with database.read() as session:
+        job = find(session, Job, project_id, job_id)
+        rows = session.scalars(
+            select(JobEventRow)
+            .where(JobEventRow.job_id == job.id, JobEventRow.number < before)
+            .order_by(JobEventRow.number.desc())
+            .limit(limit + 1)
+        ).all()
+    data = [_event(row) for row in rows[:limit]]
+    has_more = len(rows) > limit
+    return Page[JobEvent](data=data, has_more=has_more, **ends([event.id for event in data]))
+
+
+def follow_events(database: Database, project_id: str, job_id: str, after: int) -> Followed:
+    """Read a job's events after a number, and how it stood at that moment."""
+    with database.read() as session:
+        job = find(session, Job, project_id, job_id)
+        rows = session.scalars(
+            select(JobEventRow)
+            .where(JobEventRow.job_id == job.id, JobEventRow.number > after)
+            .order_by(JobEventRow.number)
+            .limit(MOST_FOLLOWED)
+        ).all()
+    is_last = not rows or rows[-1].number == job.num_events
+    return Followed([_event(row) for row in rows], job.version, job.status, is_last=is_last)
 
 
 def list_metrics(
@@ -113,7 +159,7 @@ def _fence(session: Session, job: Job, attempt: int) -> int:
     return fence
 
 
-def _metrics(job: Job, wanted: Wanted) -> Select[JobMetric]:
+def curve(job: Job, wanted: Wanted) -> Select[JobMetric]:
     """Select one curve over all attempts: where several measured a step, the last one counts.
 
     An attempt goes on from a checkpoint, so what was measured up to there stays true.
@@ -133,13 +179,13 @@ def _metrics(job: Job, wanted: Wanted) -> Select[JobMetric]:
 
 
 def _whole_steps(session: Session, job: Job, wanted: Wanted) -> tuple[list[MetricPoint], bool]:
-    rows: Sequence[JobMetric] = session.scalars(_metrics(job, wanted).limit(MOST_POINTS + 1)).all()
+    rows: Sequence[JobMetric] = session.scalars(curve(job, wanted).limit(MOST_POINTS + 1)).all()
     has_more = len(rows) > MOST_POINTS
     if has_more:
         cut = rows[-1].step
         # A step of more series than a page holds is given whole, or no page would pass it.
         rows = [row for row in rows if row.step < cut] or session.scalars(
-            _metrics(job, Wanted(wanted.names, cut, cut))
+            curve(job, Wanted(wanted.names, cut, cut))
         ).all()
     return [MetricPoint.model_validate(row, from_attributes=True) for row in rows], has_more
 

@@ -1,13 +1,11 @@
 """Models read as repositories of the Hugging Face Hub: a projection, with no rows of its own."""
 
-import hashlib
-import json
-
 from app.contracts.hub import Repository, Sibling, TreeFile
 from app.contracts.job import FileEntry
 from app.contracts.registry import Model
 from app.db.session import Database
 from app.errors import HubNotFound, NotFound
+from app.services import archives
 from app.services.results import read_model
 
 MAIN = "main"
@@ -67,13 +65,8 @@ def _find(
         model = read_model(database, project, model_id)
     except NotFound:
         raise missing from None
-    commit = _commit(model.files)
+    commit = archives.digest(model.files)[:COMMIT_DIGITS]
     if revision not in {MAIN, commit}:
         message = f"given the revision {revision[:80]!r}; expected {MAIN!r} or {commit!r}"
         raise HubNotFound(message, "RevisionNotFound")
     return model, commit
-
-
-def _commit(files: list[FileEntry]) -> str:
-    content = json.dumps([[file.path, file.sha256] for file in files])
-    return hashlib.sha256(content.encode()).hexdigest()[:COMMIT_DIGITS]

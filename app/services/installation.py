@@ -1,62 +1,66 @@
-"""The whole installation in figures, for those who run it."""
+"""Which workers are there, and what waits for them."""
 
-from collections.abc import Iterator
+from typing import get_args
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from app.contracts.job import Status
-from app.db.models import Job, Worker
+from app.contracts.installation import QueueState, Worker
+from app.contracts.job import Status, WaitingReason
+from app.contracts.registry import Page
+from app.db.models import Job
+from app.db.models import Worker as WorkerRow
+from app.db.quotas import Quota, projects_running_their_most
 from app.db.session import Database, database_now
-from app.services.jobs import SILENT_AFTER
+from app.services.jobs import SILENT_AFTER, most_gpus, waiting_reason
+from app.services.ownership import ends, owned
+
+REASONS: tuple[WaitingReason, ...] = get_args(WaitingReason)
 
 
-class Installation(Collector):
-    """Reads the database when Prometheus asks: any API process gives the same answer."""
-
-    def __init__(self, database: Database, registry: CollectorRegistry) -> None:
-        self._database = database
-        registry.register(self)
-
-    def describe(self) -> list[Metric]:
-        """Say, when it is registered, that nothing is known yet."""
-        return []
-
-    def collect(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("stillhouse_database_up", "Whether the database answers.")
-        try:
-            with self._database.read() as session:
-                yield from [*_jobs(session), *_workers(session)]
-        except SQLAlchemyError:
-            up.add_metric([], 0)
-        else:
-            up.add_metric([], 1)
-        yield up
-
-
-def _jobs(session: Session) -> Iterator[Metric]:
-    jobs = GaugeMetricFamily("stillhouse_jobs", "Jobs by status.", labels=["status"])
-    query = select(Job.status, func.count()).group_by(Job.status)
-    counts = {str(status): count for status, count in session.execute(query)}
-    for status in Status:
-        jobs.add_metric([status], counts.get(status, 0))
-    yield jobs
-    oldest = session.scalar(select(func.min(Job.queued_at)).where(Job.status == Status.QUEUED))
-    waited = (database_now(session) - oldest).total_seconds() if oldest else 0
-    yield GaugeMetricFamily(
-        "stillhouse_longest_wait_seconds",
-        "How long the job that waits longest has been queued.",
-        value=max(waited, 0),
-    )
+def list_workers(database: Database, project_id: str) -> Page[Worker]:
+    """List the workers of the whole installation; other projects' jobs are not named."""
+    with database.read() as session:
+        now = database_now(session)
+        rows = session.scalars(select(WorkerRow).order_by(WorkerRow.hostname, WorkerRow.id)).all()
+        running = select(Job.worker_id, Job.id, Job.project_id).where(Job.status == Status.RUNNING)
+        jobs = {worker_id: (job_id, owner) for worker_id, job_id, owner in session.execute(running)}
+    data = []
+    for row in rows:
+        job_id, owner = jobs.get(row.id, (None, None))
+        data.append(
+            Worker(
+                id=row.id,
+                hostname=row.hostname,
+                gpus=row.gpus,
+                started_at=row.started_at,
+                seen_at=row.seen_at,
+                is_there=row.seen_at > now - SILENT_AFTER,
+                is_busy=job_id is not None,
+                job_id=job_id if owner == project_id else None,
+            )
+        )
+    return Page[Worker](data=data, has_more=False, **ends([worker.id for worker in data]))
 
 
-def _workers(session: Session) -> Iterator[Metric]:
-    there = Worker.seen_at > database_now(session) - SILENT_AFTER
-    query = select(func.count(), func.coalesce(func.sum(Worker.gpus), 0)).where(there)
-    workers, gpus = session.execute(query).one()
-    yield GaugeMetricFamily("stillhouse_workers", "Workers that are there.", value=workers)
-    yield GaugeMetricFamily("stillhouse_worker_gpus", "GPUs of those workers.", value=gpus)
+def read_queue(database: Database, project_id: str) -> QueueState:
+    """Count a project's jobs by status, and those that wait by the reason why."""
+    jobs = dict.fromkeys(Status, 0)
+    waiting = dict.fromkeys(REASONS, 0)
+    with database.read() as session:
+        now = database_now(session)
+        gpus_there = most_gpus(session, now)
+        full = projects_running_their_most().where(Quota.project_id == project_id)
+        is_full = session.scalar(full) is not None
+        mine = owned(Job, project_id)
+        counts = mine.with_only_columns(Job.status, func.count()).group_by(Job.status)
+        for status, number in session.execute(counts):
+            jobs[Status(status)] = number
+        queued = mine.where(Job.status == Status.QUEUED)
+        early = (Job.not_before > now).label("early")
+        kinds = queued.with_only_columns(Job.gpus, early).subquery().c
+        grouped = select(kinds.gpus, kinds.early, func.count()).group_by(kinds.gpus, kinds.early)
+        for gpus, is_early, number in session.execute(grouped):
+            early_and_full = {"is_early": bool(is_early), "is_full": is_full}
+            waiting[waiting_reason(gpus, gpus_there, **early_and_full)] += number
+        oldest = session.scalar(queued.with_only_columns(func.min(Job.queued_at)))
+    return QueueState(jobs=jobs, waiting=waiting, oldest_queued_at=oldest)

@@ -2,33 +2,34 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.contracts.job import Job, Status
+from app.contracts.job import Job, Status, WaitingReason
 from app.contracts.registry import Page
+from app.contracts.requests import Edit
 from app.db import wishes
 from app.db.models import Job as JobRow
 from app.db.models import Model, Worker
+from app.db.quotas import Quota, projects_running_their_most
 from app.db.session import Database, database_now
+from app.errors import PreconditionFailed
 from app.queue import Queue
+from app.services import audit, quotas
+from app.services.filters import Filters
 from app.services.ownership import ends, find, find_to_change, newest, owned
 from app.services.results import files_of
 
 SILENT_AFTER = timedelta(seconds=60)
 """A worker says that it is there every 10 s; one silent for so long is taken for gone."""
 
-WaitingReason = Literal["no_worker", "capacity", "backoff"]
-
 
 def list_jobs(
-    database: Database, project_id: str, after: str | None, limit: int, status: Status | None
+    database: Database, project_id: str, after: str | None, limit: int, wanted: Filters
 ) -> Page[Job]:
-    query = owned(JobRow, project_id)
-    if status is not None:
-        query = query.where(JobRow.status == status)
+    query = wanted.apply(owned(JobRow, project_id), is_sqlite=database.is_sqlite)
     with database.read() as session:
         rows, has_more = newest(session, query, JobRow, after, limit)
         data = views(session, rows)
@@ -40,6 +41,33 @@ def read(database: Database, project_id: str, job_id: str) -> Job:
         return views(session, [find(session, JobRow, project_id, job_id)])[0]
 
 
+def edit(
+    database: Database, project_id: str, job_id: str, changes: Edit, if_match: str | None
+) -> Job:
+    """Change a job's name, priority or metadata; only where its entity tag is still the given one.
+
+    Raises:
+        Conflict: The job has ended, and its priority is to change.
+        PreconditionFailed: The job has changed since the client read it.
+    """
+    with database.write() as session:
+        row = find_to_change(session, JobRow, project_id, job_id)
+        if not _is_known(row.version, if_match):
+            raise PreconditionFailed(
+                f"given If-Match: {if_match}; the job is at version {row.version} by now; read it "
+                "again and see whether the change is still wanted"
+            )
+        wishes.edit(session, row, changes.model_dump(exclude_unset=True))
+        audit.note(session, project_id, "job.update", job_id)
+        return views(session, [row])[0]
+
+
+def entity_tag(job: Job) -> str:
+    """Give the strong entity tag of a job as it is shown."""
+    # Why a job waits can change with nothing written to it.
+    return f'"{job.version}{f"-{job.waiting_reason}" if job.waiting_reason else ""}"'
+
+
 def cancel(database: Database, project_id: str, job_id: str, *, kill: bool) -> Job:
     """Cancel a job: at once where nobody runs it, else its ``desired_status`` says so.
 
@@ -49,6 +77,7 @@ def cancel(database: Database, project_id: str, job_id: str, *, kill: bool) -> J
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
         wishes.cancel(session, row, kill=kill)
+        audit.note(session, project_id, "job.cancel", job_id)
         return views(session, [row])[0]
 
 
@@ -61,6 +90,7 @@ def pause(database: Database, project_id: str, job_id: str) -> Job:
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
         wishes.pause(session, row)
+        audit.note(session, project_id, "job.pause", job_id)
         return views(session, [row])[0]
 
 
@@ -69,10 +99,14 @@ def resume(database: Database, queue: Queue, project_id: str, job_id: str) -> Jo
 
     Raises:
         Conflict: The job has ended or is being cancelled.
+        QuotaExceeded: The project has as many jobs queued as it may.
     """
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
+        if row.status == Status.PAUSED:
+            quotas.require_room_to_queue(session, project_id)
         wishes.resume(session, row)
+        audit.note(session, project_id, "job.resume", job_id)
         job = views(session, [row])[0]
     if job.status is Status.QUEUED:
         queue.ring(job.id)
@@ -88,14 +122,20 @@ def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
         for model in session.scalars(select(Model).where(Model.job_id.in_(job_ids)))
     }
     now = database_now(session)
-    most_gpus = session.scalar(
-        select(func.max(Worker.gpus)).where(Worker.seen_at > now - SILENT_AFTER)
-    )
+    gpus_there = most_gpus(session, now)
+    full = _full_projects(session, rows)
     return [
         Job.model_validate(
             {
                 **_own_columns(row),
-                "waiting_reason": _waiting_reason(row, now, most_gpus),
+                "waiting_reason": waiting_reason(
+                    row.gpus,
+                    gpus_there,
+                    is_early=row.not_before > now,
+                    is_full=row.project_id in full,
+                )
+                if row.status == Status.QUEUED
+                else None,
                 "knowledge": row.knowledge_id,
                 "student_model": models.get((row.id, "student")),
                 "teacher_model": models.get(
@@ -108,6 +148,27 @@ def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
     ]
 
 
+def most_gpus(session: Session, now: datetime) -> int | None:
+    """Return the GPUs of the largest worker that is there, or None where none is."""
+    return session.scalar(select(func.max(Worker.gpus)).where(Worker.seen_at > now - SILENT_AFTER))
+
+
+def waiting_reason(
+    gpus: int | None, most_gpus: int | None, *, is_early: bool, is_full: bool
+) -> WaitingReason:
+    """Say why a queued job waits that asks for ``gpus``.
+
+    Early is one whose backoff is not over, full one whose project runs as many as it may.
+    """
+    if is_early:
+        return "backoff"
+    if is_full:
+        return "quota"
+    if most_gpus is None or most_gpus < (gpus or 0):
+        return "no_worker"
+    return "capacity"
+
+
 def _own_columns(row: JobRow) -> dict[str, Any]:
     names = Job.model_fields.keys() & set(JobRow.__table__.columns.keys()) - {"metadata"}
     return {
@@ -117,11 +178,20 @@ def _own_columns(row: JobRow) -> dict[str, Any]:
     }
 
 
-def _waiting_reason(row: JobRow, now: datetime, most_gpus: int | None) -> WaitingReason | None:
-    if row.status != Status.QUEUED:
-        return None
-    if row.not_before > now:
-        return "backoff"
-    if most_gpus is None or most_gpus < (row.gpus or 0):
-        return "no_worker"
-    return "capacity"
+def _is_known(version: int, if_match: str | None) -> bool:
+    """Compare versions alone: why a job waits is nothing that an edit could overwrite."""
+    if if_match is None:
+        return True
+    tags = {tag.strip() for tag in if_match.split(",")}
+    return "*" in tags or any(
+        tag.startswith('"') and tag.strip('"').partition("-")[0] == str(version) for tag in tags
+    )
+
+
+def _full_projects(session: Session, rows: Sequence[JobRow]) -> set[str]:
+    """Return which projects of jobs that wait run as many as they may."""
+    waiting = {row.project_id for row in rows if row.status == Status.QUEUED}
+    if not waiting:
+        return set()
+    full = projects_running_their_most().where(Quota.project_id.in_(waiting))
+    return set(session.scalars(full))

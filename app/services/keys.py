@@ -15,13 +15,14 @@ from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from app.contracts.registry import ApiKey, Page
-from app.contracts.requests import Scope
+from app.contracts.requests import NewApiKey, Scope
 from app.db.models import ApiKey as ApiKeyRow
 from app.db.models import Project
 from app.db.session import Database, database_now
-from app.errors import Unauthorized
-from app.services import key_text
+from app.errors import Forbidden, InvalidPayload, Problem, Unauthorized
+from app.services import audit, key_text
 from app.services.ownership import ends, find, newest, owned
+from app.services.projects import add_project
 
 DEFAULT_PROJECT = "default"
 LAST_USE_GRAIN = timedelta(minutes=1)
@@ -36,6 +37,7 @@ class Identity:
     key_id: str
     project_id: str
     scopes: frozenset[str]
+    expires_at: datetime | None = None
 
 
 def load_pepper(path: Path) -> bytes:
@@ -65,24 +67,22 @@ def create_key(
     with database.write() as session:
         row = session.scalar(select(Project).where(Project.name == project))
         if row is None:
-            row = Project(id=f"proj-{uuid7()}", name=project, created_at=database_now(session))
-            session.add(row)
-            session.flush()
+            row = add_project(session, project)
         return _add(session, pepper, row.id, name, scopes, expires_at)
 
 
 def create_key_in(
-    database: Database,
-    pepper: bytes,
-    project_id: str,
-    *,
-    name: str,
-    scopes: Sequence[Scope],
-    expires_at: datetime | None = None,
+    database: Database, pepper: bytes, project_id: str, new: NewApiKey, creator: Identity
 ) -> tuple[ApiKey, str]:
-    """Make a key for a project that exists; return its secret too."""
+    """Make a key for a project that exists; return its secret too.
+
+    Raises:
+        Forbidden: It could do what the creator's own key cannot.
+        InvalidPayload: It would outlive the creator's own key.
+    """
+    _check_grant(project_id, new, creator)
     with database.write() as session:
-        return _add(session, pepper, project_id, name, scopes, expires_at)
+        return _add(session, pepper, project_id, new.name, new.scopes, new.expires_at)
 
 
 def list_keys(database: Database, project_id: str, after: str | None, limit: int) -> Page[ApiKey]:
@@ -97,7 +97,9 @@ def revoke_key(database: Database, project_id: str, key_id: str) -> ApiKey:
     """Make a key useless from now on; a key already revoked keeps its time."""
     with database.write() as session:
         row = find(session, ApiKeyRow, project_id, key_id)
-        row.revoked_at = row.revoked_at or database_now(session)
+        if row.revoked_at is None:
+            row.revoked_at = database_now(session)
+            audit.note(session, project_id, "api_key.revoke", key_id)
         return _view(row)
 
 
@@ -116,13 +118,14 @@ def authenticate(database: Database, pepper: bytes, secret: str) -> Identity:
     stored = row.digest if row else "0" * 64
     if not hmac.compare_digest(stored, _digest(pepper, secret)) or row is None:
         raise Unauthorized("no such API key is known")
+    audit.recognise(row.id, row.project_id)
     if row.revoked_at is not None:
         raise Unauthorized("this API key has been revoked")
     if row.expires_at is not None and row.expires_at <= now:
         raise Unauthorized("this API key has expired")
     if row.last_used_at is None or row.last_used_at <= now - LAST_USE_GRAIN:
         _note_use(database, row.id, now)
-    return Identity(row.id, row.project_id, frozenset(row.scopes))
+    return Identity(row.id, row.project_id, frozenset(row.scopes), row.expires_at)
 
 
 def _make_pepper(path: Path) -> None:
@@ -139,6 +142,29 @@ def _make_pepper(path: Path) -> None:
         pass
     finally:
         Path(temporary).unlink()
+
+
+def _check_grant(project_id: str, new: NewApiKey, creator: Identity) -> None:
+    more = sorted(set(new.scopes) - creator.scopes)
+    if more:
+        raise Forbidden(
+            f"this key does not have {', '.join(more)} and cannot give it; it has "
+            f"{', '.join(sorted(creator.scopes))}",
+            param="/scopes",
+        )
+    if "projects:admin" in new.scopes and project_id != creator.project_id:
+        raise Forbidden(
+            "projects:admin is for keys of the project that this key is of, and no other",
+            param="/scopes",
+        )
+    if creator.expires_at is not None and (
+        new.expires_at is None or new.expires_at > creator.expires_at
+    ):
+        message = (
+            f"given {new.expires_at or 'none'}; this key expires at {creator.expires_at}, and one "
+            "that it makes no later"
+        )
+        raise InvalidPayload([Problem("/expires_at", "outlives_creator", message)])
 
 
 def _add(
@@ -162,6 +188,7 @@ def _add(
     )
     session.add(row)
     session.flush()
+    audit.note(session, project_id, "api_key.create", row.id)
     return _view(row), secret
 
 

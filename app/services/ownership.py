@@ -3,20 +3,28 @@
 from collections.abc import Sequence
 from typing import TypedDict, TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import ColumnElement, Select, select
 from sqlalchemy.orm import Session
 
-from app.db.models import ApiKey, File, Job, Knowledge, Model
+from app.db.audit import AuditEntry
+from app.db.models import ApiKey, File, Job, Knowledge, Model, Project
+from app.db.webhooks import Webhook, WebhookDelivery
 from app.errors import NotFound
 
-Owned = TypeVar("Owned", ApiKey, File, Job, Knowledge, Model)
+Owned = TypeVar("Owned", ApiKey, AuditEntry, File, Job, Knowledge, Model, Webhook, WebhookDelivery)
+Listed = TypeVar(
+    "Listed", ApiKey, AuditEntry, File, Job, Knowledge, Model, Project, Webhook, WebhookDelivery
+)
 
 NAMES = {
     ApiKey: "API key",
+    AuditEntry: "audit entry",
     File: "file",
     Job: "job",
     Knowledge: "knowledge",
     Model: "model",
+    Webhook: "webhook",
+    WebhookDelivery: "delivery",
 }
 
 
@@ -32,13 +40,20 @@ def owned(table: type[Owned], project_id: str) -> Select[Owned]:
     return select(table).where(table.project_id == project_id)
 
 
-def find(session: Session, table: type[Owned], project_id: str, row_id: str) -> Owned:
-    """Read one row of a project.
+def find(
+    session: Session,
+    table: type[Owned],
+    project_id: str,
+    row_id: str,
+    *conditions: ColumnElement[bool],
+) -> Owned:
+    """Read one row of a project, that meets further conditions where there are any.
 
     Raises:
         NotFound: There is none, or it is another project's; the two look the same.
     """
-    return _only(session, table, owned(table, project_id).where(table.id == row_id))
+    row = owned(table, project_id).where(table.id == row_id, *conditions)
+    return _only(session, table, row)
 
 
 def find_to_change(session: Session, table: type[Owned], project_id: str, row_id: str) -> Owned:
@@ -64,8 +79,8 @@ def find_to_name(session: Session, table: type[Owned], project_id: str, row_id: 
 
 
 def newest(
-    session: Session, query: Select[Owned], table: type[Owned], after: str | None, limit: int
-) -> tuple[list[Owned], bool]:
+    session: Session, query: Select[Listed], table: type[Listed], after: str | None, limit: int
+) -> tuple[list[Listed], bool]:
     """Read at most ``limit`` rows older than ``after``, newest first, and whether more follow."""
     if after is not None:
         query = query.where(table.id < after)

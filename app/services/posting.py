@@ -17,7 +17,7 @@ from app.db.models import Job
 from app.db.session import Database, database_now
 from app.errors import Conflict, InvalidPayload
 from app.queue import Queue
-from app.services import specs
+from app.services import audit, quotas, specs
 from app.services.deletion import hold_named
 from app.services.explanations import explain
 from app.services.idempotency import Answer, Repeatable, once
@@ -44,10 +44,28 @@ def create(
     spec: JobSpec,
     request: Repeatable | None = None,
 ) -> Answer:
-    """Check a spec, queue its job, and ring once it is committed."""
+    """Check a spec, queue its job, and ring once it is committed.
+
+    Raises:
+        QuotaExceeded: The project has as many jobs queued, or as much stored, as it may.
+    """
+    return create_planned(database, queue, project_id, lambda _session: spec, request)
+
+
+def create_planned(
+    database: Database,
+    queue: Queue,
+    project_id: str,
+    plan: Callable[[Session], JobSpec],
+    request: Repeatable | None = None,
+) -> Answer:
+    """Create a job of a spec that is made in its transaction, of what the project has then.
+
+    A request that was answered before is not planned again.
+    """
 
     def make(session: Session) -> str:
-        return _queue(session, project_id, spec)
+        return _queue(session, project_id, plan(session), "job.create")
 
     return _post(database, queue, project_id, request, make)
 
@@ -69,7 +87,7 @@ def retry(
                 f"the job is {parent.status}; only a failed or cancelled one can be retried, and "
                 "any can be cloned"
             )
-        return _queue(session, project_id, _spec_of(parent, {}), parent.id)
+        return _queue(session, project_id, _spec_of(parent, {}), "job.retry", parent.id)
 
     return _post(database, queue, project_id, request, make)
 
@@ -92,7 +110,7 @@ def clone(
     def make(session: Session) -> str:
         parent = find_to_name(session, Job, project_id, job_id)
         spec = _spec_of(parent, changes.model_dump(exclude_unset=True))
-        return _queue(session, project_id, spec, parent.id)
+        return _queue(session, project_id, spec, "job.clone", parent.id)
 
     return _post(database, queue, project_id, request, make)
 
@@ -124,13 +142,21 @@ def _spec_of(parent: Job, changes: dict[str, Any]) -> JobSpec:
         raise InvalidPayload(explain(JobSpec, error.errors())) from None
 
 
-def _queue(session: Session, project_id: str, spec: JobSpec, parent_id: str | None = None) -> str:
+def _queue(
+    session: Session,
+    project_id: str,
+    spec: JobSpec,
+    action: audit.Action,
+    parent_id: str | None = None,
+) -> str:
     """Check a spec and add its job; return the job as JSON."""
     hold_named(session, project_id, spec)
     warnings = specs.check(session, project_id, spec)
+    quotas.require_room_to_queue(session, project_id)
     row = _new(project_id, spec, warnings, database_now(session))
     row.parent_id = parent_id
     wishes.create(session, row)
+    audit.note(session, project_id, action, row.id)
     return views(session, [row])[0].model_dump_json()
 
 

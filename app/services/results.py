@@ -1,4 +1,4 @@
-"""What jobs have delivered: their files and report."""
+"""What jobs have delivered: their files and report, and the models made of them."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.contracts.job import FileEntry, Status
-from app.contracts.registry import Page
+from app.contracts.registry import Model, Page
 from app.db.models import Job, JobFile
-from app.db.registry import ModelFile
+from app.db.models import Model as ModelRow
 from app.db.session import Database
 from app.errors import Conflict, NotFound
-from app.services.ownership import ends, find
+from app.services.ownership import ends, find, newest, owned
 from app.storage import Storage
 
 
@@ -26,7 +26,7 @@ def list_job_files(database: Database, project_id: str, job_id: str) -> Page[Fil
 def read_job_file(database: Database, project_id: str, job_id: str, path: str) -> FileEntry:
     with database.read() as session:
         job = find(session, Job, project_id, job_id)
-        return entry_of(_row(session, job.id, path), path)
+        return _entry(_row(session, job.id, path), path)
 
 
 def read_report(
@@ -46,6 +46,26 @@ def read_report(
     return b"".join(storage.read(sha256, 0, size))
 
 
+def list_models(database: Database, project_id: str, after: str | None, limit: int) -> Page[Model]:
+    with database.read() as session:
+        query = owned(ModelRow, project_id)
+        rows, has_more = newest(session, query, ModelRow, after, limit)
+        data = _views(session, rows)
+    return Page[Model](data=data, has_more=has_more, **ends([model.id for model in data]))
+
+
+def read_model(database: Database, project_id: str, model_id: str) -> Model:
+    with database.read() as session:
+        return _views(session, [find(session, ModelRow, project_id, model_id)])[0]
+
+
+def read_model_file(database: Database, project_id: str, model_id: str, path: str) -> FileEntry:
+    """Read one file of a model; ``path`` is within the model's folder."""
+    with database.read() as session:
+        model = find(session, ModelRow, project_id, model_id)
+        return _entry(_row(session, model.job_id, f"{model.folder}/{path}"), path)
+
+
 def files_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[FileEntry]]:
     """Read the files of jobs, each job's by path."""
     files: dict[str, list[FileEntry]] = {}
@@ -53,12 +73,8 @@ def files_of(session: Session, job_ids: Sequence[str]) -> dict[str, list[FileEnt
         select(JobFile).where(JobFile.job_id.in_(job_ids)).order_by(JobFile.path)
     )
     for row in rows:
-        files.setdefault(row.job_id, []).append(entry_of(row, row.path))
+        files.setdefault(row.job_id, []).append(_entry(row, row.path))
     return files
-
-
-def entry_of(row: JobFile | ModelFile, path: str) -> FileEntry:
-    return FileEntry(path=path, bytes=row.bytes, sha256=row.sha256, media_type=row.media_type)
 
 
 def _row(session: Session, job_id: str, path: str) -> JobFile:
@@ -66,3 +82,39 @@ def _row(session: Session, job_id: str, path: str) -> JobFile:
     if row is None:
         raise NotFound("there is no file of that path here; the list of files has them all")
     return row
+
+
+def _entry(row: JobFile, path: str) -> FileEntry:
+    return FileEntry(path=path, bytes=row.bytes, sha256=row.sha256, media_type=row.media_type)
+
+
+def _views(session: Session, rows: list[ModelRow]) -> list[Model]:
+    job_ids = [row.job_id for row in rows]
+    files = files_of(session, job_ids)
+    jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(job_ids)))}
+    return [_view(row, jobs[row.job_id], files.get(row.job_id, [])) for row in rows]
+
+
+def _view(row: ModelRow, job: Job, files: list[FileEntry]) -> Model:
+    folder = f"{row.folder}/"
+    inside = [
+        file.model_copy(update={"path": file.path.removeprefix(folder)})
+        for file in files
+        if file.path.startswith(folder)
+    ]
+    return Model.model_validate(
+        {
+            "id": row.id,
+            "name": job.name,
+            "role": row.role,
+            "job_id": row.job_id,
+            "architecture": row.architecture,
+            "num_parameters": row.num_parameters,
+            "test_quality": row.test_quality,
+            "compared_by": (job.result or {}).get("compared_by", "accuracy"),
+            "files": inside,
+            "created_at": row.created_at,
+            "created": int(row.created_at.timestamp()),
+            "owned_by": row.project_id,
+        }
+    )

@@ -1,11 +1,18 @@
 """The Hugging Face Hub's own client, unmodified, against a served API."""
 
 import hashlib
+import json
+import os
+import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import numpy as np
+import onnxruntime
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -14,12 +21,14 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from tests.integration.cutting import cutting
+from tests.onnx_files import tiny_onnx
 from tests.unit.app.conftest import JOBS, spec
 from tests.unit.app.served import Served, report, serve
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
-WEIGHTS = bytes(range(256)) * 4000
-FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS, "onnx/model.onnx": b"onnx"}
+WEIGHTS = random.Random(0).randbytes(24_000_000)  # noqa: S311 (more than the client holds back)
+FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS, "onnx/model.onnx": tiny_onnx()}
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +44,13 @@ def token(served: Served) -> str:
 
 @pytest.fixture(scope="module")
 def repository(served: Served, token: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return publish(served, token, tmp_path_factory.mktemp("outputs"))
+
+
+def publish(served: Served, token: str, outputs: Path) -> str:
+    """Let a job deliver the files as its student; return the repository's name."""
     headers = {"Authorization": f"Bearer {token}"}
     httpx2.post(f"{served.url}{JOBS}", json=spec(), headers=headers).raise_for_status()
-    outputs = tmp_path_factory.mktemp("outputs")
     for path, content in FILES.items():
         target = outputs / "student" / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -49,6 +62,14 @@ def repository(served: Served, token: str, tmp_path_factory: pytest.TempPathFact
     return f"{project['project_id']}/{student['id']}"
 
 
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".cache" not in path.parts
+    }
+
+
 @pytest.fixture
 def hub(served: Served, token: str) -> HfApi:
     return HfApi(endpoint=served.url, token=token)
@@ -56,11 +77,7 @@ def hub(served: Served, token: str) -> HfApi:
 
 def test_a_snapshot_has_every_file_and_byte(hub: HfApi, repository: str, tmp_path: Path) -> None:
     folder = Path(hub.snapshot_download(repository, cache_dir=tmp_path))
-    assert {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    } == FILES
+    assert files_in(folder) == FILES
     assert folder.name == hub.model_info(repository).sha
 
 
@@ -105,6 +122,62 @@ def test_what_is_missing_is_told_apart(hub: HfApi, repository: str, tmp_path: Pa
 def test_another_project_is_as_good_as_none(hub: HfApi, repository: str) -> None:
     with pytest.raises(RepositoryNotFoundError):
         hub.model_info(f"other/{repository.split('/')[1]}")
+
+
+def test_a_download_that_is_cut_is_taken_up_where_it_ended(
+    served: Served, token: str, repository: str, tmp_path: Path
+) -> None:
+    with cutting(served.url, after_bytes=15_000_000) as proxy:
+        folder = Path(
+            snapshot_download(repository, endpoint=proxy.url, token=token, cache_dir=tmp_path)
+        )
+    assert files_in(folder) == FILES
+    assert [start > 0 for start in proxy.asked_from] == [True]
+
+
+def test_from_s3_it_is_the_same_after_a_cut_too(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with cutting(os.environ["AWS_ENDPOINT_URL"], after_bytes=15_000_000) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        with serve(tmp_path, storage_url=s3_url) as served:
+            key = served.key_file.read_text()
+            repository = publish(served, key, tmp_path / "outputs")
+            hub = HfApi(endpoint=served.url, token=key)
+            folder = Path(hub.snapshot_download(repository, cache_dir=tmp_path / "cache"))
+    assert files_in(folder) == FILES
+    assert [start > 0 for start in proxy.asked_from] == [True]
+
+
+def test_the_hub_s_command_downloads_a_model(
+    served: Served, token: str, repository: str, tmp_path: Path
+) -> None:
+    subprocess.run(
+        [Path(sys.executable).with_name("hf"), "download", repository, "--local-dir", "student"],
+        cwd=tmp_path,
+        env=os.environ | {"HF_ENDPOINT": served.url, "HF_TOKEN": token, "HF_HOME": str(tmp_path)},
+        check=True,
+        capture_output=True,
+    )
+    assert files_in(tmp_path / "student") == FILES
+
+
+def test_what_was_downloaded_answers_as_the_service_does(
+    served: Served, hub: HfApi, token: str, repository: str, tmp_path: Path
+) -> None:
+    path = hub.hf_hub_download(repository, "onnx/model.onnx", cache_dir=tmp_path)
+    (example,) = re.findall(r"```bash\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    model = repository.split("/")[1]
+    done = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", example],
+        env=os.environ
+        | {"STILLHOUSE_URL": served.url, "STILLHOUSE_API_KEY": token, "MODEL": model},
+        check=True,
+        capture_output=True,
+    )
+    inputs = np.array([[0.5, 2], [3, -1]], np.float32)
+    (own,) = onnxruntime.InferenceSession(path).run(None, {"inputs": inputs})
+    assert json.loads(done.stdout)["answers"]["values"] == np.asarray(own).tolist()
 
 
 def test_the_example_of_the_documentation_runs(

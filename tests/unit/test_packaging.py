@@ -23,7 +23,7 @@ from app.contracts.job import JobSpec
 from app.db.session import Database
 from app.db.table import Table
 from app.metrics import Metrics
-from app.services.installation import Installation
+from app.services.figures import Figures
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -64,6 +64,7 @@ def test_each_command_in_the_compose_file_exists(service: str) -> None:
 def test_the_compose_file_runs_every_part() -> None:
     assert {part["command"][0] for part in PARTS.values()} == {
         "api",
+        "deliverer",
         "migrate",
         "reconciler",
         "worker",
@@ -143,7 +144,7 @@ def test_the_docs_have_one_row_for_each_figure(tmp_path: Path) -> None:
     api = Metrics().registry
     database = Database(f"sqlite:///{tmp_path}/test.db")
     Table.metadata.create_all(database.engine)
-    Installation(database, api)
+    Figures(database, api)
     importlib.import_module("worker.observation")
 
     def names(registry: CollectorRegistry) -> set[str]:

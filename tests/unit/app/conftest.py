@@ -151,5 +151,8 @@ def settings(folder: Path, **changes: Any) -> Settings:  # noqa: ANN401 (a spec'
         "storage_url": str(folder / "blobs"),
         "pepper_file": folder / "pepper",
         "broker_url": NOBODY,
+        # With nobody to count them.
+        "key_requests_per_minute": 0,
+        "address_requests_per_minute": 0,
     }
     return Settings(**{**places, **changes})

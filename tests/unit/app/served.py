@@ -34,6 +34,7 @@ class Served:
     key_file: Path
     database: Database
     storage: Storage
+    process: subprocess.Popen[bytes]
 
     def claim(self) -> tuple[str, int]:
         """Let a worker take the next job; return its id and fence."""
@@ -72,10 +73,12 @@ class Served:
 
 
 @contextmanager
-def serve(folder: Path) -> Iterator[Served]:
+def serve(folder: Path, *options: str, storage_url: str | None = None) -> Iterator[Served]:
+    """Serve what is in a folder, with options of `stillhouse api`."""
+    storage_url = storage_url or str(folder / "blobs")
     settings = {
         "STILLHOUSE_DATABASE_URL": f"sqlite:///{folder}/test.db",
-        "STILLHOUSE_STORAGE_URL": str(folder / "blobs"),
+        "STILLHOUSE_STORAGE_URL": storage_url,
         "STILLHOUSE_PEPPER_FILE": str(folder / "pepper"),
         "STILLHOUSE_BROKER_URL": "redis://127.0.0.1:1/0",
     }
@@ -90,14 +93,15 @@ def serve(folder: Path) -> Iterator[Served]:
     url = f"http://127.0.0.1:{port}"
     with (folder / "api.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "api", "--port", str(port)],
+            [sys.executable, "-m", "app.cli", "api", "--port", str(port), *options],
             env=os.environ | settings,
             stdout=log,
             stderr=log,
         )
     try:
         _await(f"{url}/healthz")
-        yield Served(url, folder / "api_key", database, Storage(str(folder / "blobs")))
+        storage = Storage(storage_url)
+        yield Served(url, folder / "api_key", database, storage, process)
     finally:
         process.terminate()
         process.wait(timeout=20)

@@ -94,6 +94,22 @@ def test_the_list_is_narrowed_by_status(run: Run) -> None:
 
     assert job_id in run("jobs", "list", "--status", "queued").stdout
     assert job_id not in run("jobs", "list", "--status", "failed").stdout
+    either = run("jobs", "list", "--status", "queued", "--status", "failed")
+    assert job_id in either.stdout
+
+
+def test_the_list_is_narrowed_by_name_and_metadata(run: Run) -> None:
+    job_id = create(run, name="odd one", metadata={"a.b": "c=d"})
+    assert job_id in run("jobs", "list", "--name", "odd one", "--metadata", "a.b=c=d").stdout
+    assert job_id not in run("jobs", "list", "--metadata", "a.b=c").stdout
+    answer = run("jobs", "list", "--metadata", "a.b")
+    assert (answer.exit_code, "KEY=VALUE" in answer.stderr) == (2, True)
+
+
+def test_what_a_spec_may_name_is_listed(run: Run) -> None:
+    assert "hidden_sizes: [128]" in run("architectures").stdout
+    assert "soft_targets" in run("losses").stdout
+    assert json.loads(run("losses", "--json").stdout)["object"] == "list"
 
 
 def test_validating_queues_nothing(run: Run) -> None:

@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from app.cli import app
+from app.contracts.requests import PROJECT_SCOPES, SCOPES
 from app.db import schema
 from app.db.session import Database
 from app.errors import Unauthorized
@@ -81,3 +82,51 @@ def test_a_certificate_needs_its_key(tmp_path: Path) -> None:
     certificate.touch()
 
     assert "go together" in run("api", "--tls-cert", str(certificate), exit_code=2)
+
+
+def test_a_key_manages_projects_only_where_its_maker_says_so(
+    database: Database, tmp_path: Path
+) -> None:
+    run("migrate")
+    pepper = load_pepper(tmp_path / "pepper")
+    plain = authenticate(database, pepper, run("keys", "create", "mine").strip())
+    admin = authenticate(database, pepper, run("keys", "create", "mine", "--admin").strip())
+    narrow = run("keys", "create", "mine", "--admin", "--scope", "jobs:read").strip()
+
+    assert plain.scopes == set(PROJECT_SCOPES)
+    assert admin.scopes == set(SCOPES)
+    assert authenticate(database, pepper, narrow).scopes == {"jobs:read", "projects:admin"}
+    database.close()
+
+
+def test_projects_are_made_limited_renamed_and_listed(database: Database) -> None:
+    run("migrate")
+    project_id = run("projects", "create", "vision", "--queued-jobs", "5").strip()
+    assert project_id.startswith("proj-")
+    assert "already" in run("projects", "create", "vision", exit_code=1)
+    run("projects", "update", "vision", "--running-jobs", "2", "--stored-bytes", "1000")
+    told = run("projects", "update", "vision", "--name", "sight", "--queued-jobs", "none")
+    assert told.strip() == ('sight: {"queued_jobs":null,"running_jobs":2,"stored_bytes":1000}')
+
+    listed = run("projects", "list")
+    assert project_id in listed
+    assert "0 of 2" in listed
+    assert "no project" in run("projects", "update", "vision", exit_code=1)
+    database.close()
+
+
+@pytest.mark.parametrize("most", ["-1", "many", "1.5", str(2**63)])
+def test_a_quota_that_is_no_number_is_refused(database: Database, most: str) -> None:
+    assert "whole number" in run("projects", "create", "x", f"--queued-jobs={most}", exit_code=2)
+    database.close()
+
+
+def test_a_name_that_could_not_stand_in_an_address_is_refused(database: Database) -> None:
+    run("projects", "create", "a/b", exit_code=2)
+    run("projects", "update", "a", "--name", "a/b", exit_code=2)
+    database.close()
+
+
+@pytest.mark.parametrize("proxy", ["*", "proxy.example.com", "10.0.0.1/8", ""])
+def test_a_proxy_is_trusted_by_its_address_alone(proxy: str) -> None:
+    assert "--trusted-proxy" in run("api", "--trusted-proxy", proxy, exit_code=2)

@@ -38,11 +38,15 @@ def test_each_gpu_has_a_worker_that_sees_only_it(
 ) -> None:
     show(TWO_GPUS, tmp_path, monkeypatch)
 
-    commands = worker_commands(Settings(), tmp_path)
+    commands = worker_commands(Settings(worker_metrics_port=9100), tmp_path)
 
     assert [command.environment for command in commands] == [
-        {"STILLHOUSE_WORKER_GPUS": "1", "CUDA_VISIBLE_DEVICES": "GPU-aaaa"},
-        {"STILLHOUSE_WORKER_GPUS": "1", "CUDA_VISIBLE_DEVICES": "GPU-bbbb"},
+        {
+            "STILLHOUSE_WORKER_GPUS": "1",
+            "CUDA_VISIBLE_DEVICES": device,
+            "STILLHOUSE_WORKER_METRICS_PORT": port,
+        }
+        for device, port in [("GPU-aaaa", "9100"), ("GPU-bbbb", "9101")]
     ]
     assert len({command.log_file for command in commands}) == 2
     nodes = {command.arguments[command.arguments.index("-n") + 1] for command in commands}

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from app.hardening import HEADERS, HSTS
 from app.problems import ProblemBody
 from app.services import jobs
 from tests.unit.app.conftest import JOBS, Api
@@ -88,6 +89,7 @@ def test_an_unexpected_failure_is_500_without_its_inside_which_the_log_has(
     capsys.readouterr()
     answer = api.client.get(f"{JOBS}/x", headers={"X-Request-Id": "abc"})
     assert answer.status_code == 500
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "the inside" not in answer.text
     assert answer.headers["X-Request-Id"] == "abc"
     ProblemBody.model_validate_json(answer.content)
@@ -124,3 +126,37 @@ def _break(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         raise error
 
     monkeypatch.setattr(jobs, "read", fail)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", JOBS, 200),
+        ("GET", f"{JOBS}/x", 404),
+        ("GET", "/nothing", 404),
+        ("PUT", JOBS, 405),
+        ("GET", "/healthz", 200),
+        ("POST", JOBS, 422),
+    ],
+)
+def test_every_answer_tells_browsers_to_be_careful(
+    api: Api, method: str, path: str, status: int
+) -> None:
+    answer = api.client.request(method, path)
+
+    assert answer.status_code == status
+    for name, value in HEADERS.items():
+        assert answer.headers[name] == value
+    assert "Strict-Transport-Security" not in answer.headers
+
+
+def test_over_tls_a_browser_is_told_to_stay_there(api: Api) -> None:
+    answer = api.client.get(f"https://testserver{JOBS}")
+    assert answer.headers["Strict-Transport-Security"] == HSTS
+
+
+def test_what_has_an_entity_tag_may_be_kept_to_ask_about_it(api: Api) -> None:
+    job = api.post_job()
+    answer = api.client.get(f"{JOBS}/{job['id']}")
+    assert answer.headers["ETag"]
+    assert answer.headers["Cache-Control"] == "private, no-cache"

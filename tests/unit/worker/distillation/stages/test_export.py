@@ -58,7 +58,7 @@ def names_under(folder: Path) -> set[str]:
         (["onnx"], {"onnx/model.onnx"}),
         (["onnx", "safetensors"], {"onnx/model.onnx", "model.safetensors"}),
     ],
-    ids=str,
+    ids=["safetensors", "onnx", "both"],
 )
 def test_the_student_comes_in_the_formats_asked_for(
     formats: list[str], files: set[str], tmp_path: Path
@@ -78,6 +78,17 @@ def test_the_manifest_lists_every_other_file_with_its_digest(outputs: Path) -> N
 def test_a_teacher_that_the_job_trained_is_delivered_too(outputs: Path) -> None:
     assert names_under(outputs / "teacher") == {"config.json", "model.safetensors"}
     assert read_config(outputs / "teacher").architecture.name == "mlp"
+
+
+def test_a_teacher_is_delivered_as_onnx_where_that_is_asked_for(tmp_path: Path) -> None:
+    outputs = exported(tmp_path, export=["safetensors"], teacher_onnx=True)
+
+    session = onnxruntime.InferenceSession(outputs / "teacher" / "onnx" / "model.onnx")
+    weights = load_model(outputs / "teacher")
+    example = torch.ones(1, *session.get_inputs()[0].shape[1:])
+    (own,) = session.run(None, {"inputs": example.numpy()})
+    torch.testing.assert_close(torch.from_numpy(own), weights(example).detach())
+    assert not (outputs / "student" / "onnx").exists()
 
 
 def test_a_registered_teacher_is_not_delivered_again(tmp_path: Path) -> None:

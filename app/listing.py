@@ -1,0 +1,70 @@
+"""What a list of jobs may be asked for: a dependency that reads a query string."""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+from pydantic import AfterValidator, AwareDatetime
+
+from app.contracts.job import Status
+from app.errors import BadRequest
+from app.services.explanations import unknown_name
+from app.services.filters import Filters
+
+METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
+FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+KNOWN = (
+    "after",
+    "limit",
+    "status",
+    "name",
+    "parent_id",
+    "created_after",
+    "created_before",
+    "metadata[KEY]",
+)
+
+METADATA_PARAMETER: dict[str, Any] = {
+    "name": "metadata",
+    "in": "query",
+    "style": "deepObject",
+    "explode": True,
+    "description": "`metadata[KEY]=VALUE`: only jobs with that pair, and with each that is given.",
+    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+}
+"""For the OpenAPI document; FastAPI has no such parameters itself."""
+
+
+def _within_reach(moment: datetime) -> datetime:
+    # Databases keep UTC, where a moment at the end of the calendar can have no date.
+    if not FIRST <= moment < LAST:
+        raise ValueError(f"given {moment.isoformat()}; expected a moment from 1970 to 8999")
+    return moment
+
+
+Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+
+
+def filters(
+    request: Request,
+    status: Annotated[list[Status], Query(description="One or more, by repeating.")] = [],  # noqa: B006 (FastAPI copies it)
+    name: Annotated[str | None, Query(description="The whole name.")] = None,
+    parent_id: Annotated[str | None, Query(description="Clones and retries of this job.")] = None,
+    created_after: Annotated[Moment | None, Query(description="From this moment on.")] = None,
+    created_before: Annotated[Moment | None, Query(description="Before this moment.")] = None,
+) -> Filters:
+    """Read which jobs are wanted.
+
+    Raises:
+        BadRequest: There is no parameter of a name that is given.
+    """
+    metadata: dict[str, str] = {}
+    for parameter, value in request.query_params.multi_items():
+        pair = METADATA.fullmatch(parameter)
+        if pair is not None:
+            if metadata.setdefault(pair[1], value) != value:
+                raise BadRequest(f"given {parameter} twice, with two values", param=parameter)
+        elif parameter not in KNOWN:
+            raise BadRequest(unknown_name("query parameter", parameter, KNOWN), param=parameter)
+    return Filters(tuple(status), metadata, name, parent_id, created_after, created_before)

@@ -1,0 +1,60 @@
+"""A job's events as they happen."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+from starlette.concurrency import run_in_threadpool
+
+from app.access import Service
+from app.contracts.job import JobEvent, StreamEnd
+from app.errors import NotFound
+from app.services import history
+from app.services.watching import AWAY
+from app.waiting import ENDED, Following, Watch, following
+
+router = APIRouter(prefix="/v1/distillation/jobs/{job_id}/events", tags=["Jobs"])
+
+
+@router.get("/stream", summary="Follow a job's events", response_class=EventSourceResponse)
+async def stream_job_events(
+    job_id: str,
+    service: Service,
+    watch: Watch,
+    start: Annotated[Following, Depends(following)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Send every event of a job as a server-sent event, its number as `id`, until the job ends.
+
+    Then comes `event: done`, without an id, and the stream ends. One that ends without it was cut:
+    connect again with `Last-Event-ID`, and nothing is missing and nothing comes twice.
+    """
+    number, some = start.number, start.first
+    while True:
+        for event in some.events:
+            number = event.number
+            yield _sent(event)
+        if some.is_last:
+            if some.status in ENDED:
+                yield _done(StreamEnd(status=some.status))
+                return
+            if not await watch.wait(job_id, some.version):
+                return
+        try:
+            some = await run_in_threadpool(
+                history.follow_events, service.database, start.project_id, job_id, number
+            )
+        except AWAY:
+            # A cut, after which the client connects again; its answer then says what is wrong.
+            return
+        except NotFound:
+            yield _done(StreamEnd(status="deleted"))
+            return
+
+
+def _sent(event: JobEvent) -> ServerSentEvent:
+    return ServerSentEvent(data=event, id=str(event.number))
+
+
+def _done(end: StreamEnd) -> ServerSentEvent:
+    return ServerSentEvent(event="done", data=end)

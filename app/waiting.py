@@ -1,0 +1,89 @@
+"""Dependencies of routes that wait for a job to change; none holds a thread meanwhile."""
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
+
+from app.access import JobsReader, Service
+from app.contracts.job import Status
+from app.downloads import etag_matches
+from app.services import history, jobs
+from app.services.watching import Watcher
+
+LONGEST_WAIT_SECONDS = 60
+LARGEST_NUMBER = 2**31 - 1
+ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+
+
+def watcher(request: Request) -> Watcher:
+    return cast("Watcher", request.app.state.watcher)
+
+
+Watch = Annotated[Watcher, Depends(watcher)]
+
+
+@dataclass(frozen=True)
+class Following:
+    """A job whose events are wanted, from after ``number`` on; ``first`` are there already."""
+
+    project_id: str
+    number: int
+    first: history.Followed
+
+
+async def until_changed(
+    job_id: str,
+    caller: JobsReader,
+    service: Service,
+    watch: Watch,
+    wait: Annotated[
+        float,
+        Query(
+            ge=0,
+            le=LONGEST_WAIT_SECONDS,
+            description="Seconds to wait for a version other than the one in `If-None-Match`, or "
+            "than now's where none is given; a job that has ended is answered at once.",
+        ),
+    ] = 0,
+    if_none_match: Annotated[str | None, Header(include_in_schema=False)] = None,
+) -> None:
+    """Return when a job is worth reading, or the client has waited long enough."""
+    if wait == 0:
+        return
+    job = await run_in_threadpool(jobs.read, service.database, caller.project_id, job_id)
+    is_news = if_none_match is not None and not etag_matches(if_none_match, jobs.entity_tag(job))
+    if not is_news and job.status not in ENDED:
+        await watch.wait(job_id, job.version, wait)
+
+
+async def following(
+    job_id: str,
+    caller: JobsReader,
+    service: Service,
+    header: Annotated[
+        int | None,
+        Header(
+            alias="Last-Event-ID",
+            ge=0,
+            le=LARGEST_NUMBER,
+            description="The number of the last event known; the stream begins after it.",
+        ),
+    ] = None,
+    last_event_id: Annotated[
+        int | None,
+        Query(
+            ge=0,
+            le=LARGEST_NUMBER,
+            description="As the header, which counts where both are given: a browser sends it "
+            "when it connects again.",
+        ),
+    ] = None,
+) -> Following:
+    """Find a job before its stream begins: once that has, there is no other status than 200."""
+    number = (header if header is not None else last_event_id) or 0
+    first = await run_in_threadpool(
+        history.follow_events, service.database, caller.project_id, job_id, number
+    )
+    return Following(caller.project_id, number, first)

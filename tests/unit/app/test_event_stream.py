@@ -1,0 +1,213 @@
+"""A job's events as they happen, over real HTTP where connections are cut."""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from app.db import verbs
+from app.db.lifecycle import Event
+from app.errors import NotFound
+from app.services import history
+from app.waiting import watcher
+from tests.jobs import SPEC
+from tests.unit.app.conftest import JOBS, Api
+from tests.unit.app.served import Served, serve
+
+RECONNECTS = 1000
+BATCHES, BATCH = 60, 25
+
+
+def parse(text: str) -> list[dict[str, str]]:
+    """Read whole messages, as an EventSource does; what a cut left in pieces is dropped."""
+    messages = []
+    for block in text.split("\n\n")[:-1]:
+        lines = [line for line in block.split("\n") if not line.startswith(":")]
+        if lines:
+            messages.append(dict(line.split(": ", 1) for line in lines))
+    return messages
+
+
+def test_a_stream_gives_all_events_then_done_and_ends(api: Api) -> None:
+    job_id = api.post_job()["id"]
+    path = f"{JOBS}/{job_id}/events"
+    api.client.post(f"{JOBS}/{job_id}/cancel")
+    answer = api.client.get(f"{path}/stream")
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.headers["X-Accel-Buffering"] == "no"
+    assert answer.headers["Cache-Control"] == "no-cache"
+    *events, done = parse(answer.text)
+    assert [json.loads(event["data"]) for event in events] == api.client.get(path).json()["data"]
+    assert [event["id"] for event in events] == ["1", "2"]
+    assert done == {"event": "done", "data": '{"status":"cancelled"}'}
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "first"),
+    [
+        ("", {"Last-Event-ID": "1"}, "2"),
+        ("?last_event_id=1", {}, "2"),
+        ("?last_event_id=0", {"Last-Event-ID": "1"}, "2"),
+        ("", {"Last-Event-ID": "2"}, None),
+    ],
+)
+def test_a_stream_goes_on_after_the_last_event_known(
+    api: Api, query: str, headers: dict[str, str], first: str | None
+) -> None:
+    path = f"{JOBS}/{api.post_job()['id']}"
+    api.client.post(f"{path}/cancel")
+    messages = parse(api.client.get(f"{path}/events/stream{query}", headers=headers).text)
+    assert messages[0].get("id") == first
+    assert messages[-1]["event"] == "done"
+
+
+def test_an_odd_last_event_is_400(api: Api) -> None:
+    path = f"{JOBS}/{api.post_job()['id']}/events/stream"
+    for odd in ("x", "-1", "99999999999"):
+        answer = api.client.get(path, headers={"Last-Event-ID": odd})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "Last-Event-ID")
+
+
+class Always:
+    """A watcher for whom the job has always changed."""
+
+    async def wait(self, _job_id: str, _version: int) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [
+        (OperationalError("SELECT 1", {}, Exception("away")), None),
+        (NotFound("deleted"), '{"status":"deleted"}'),
+    ],
+)
+def test_a_stream_is_cut_where_the_database_goes_and_done_where_the_job_goes(
+    api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception, end: str | None
+) -> None:
+    job_id = api.post_job()["id"]
+    first = history.follow_events(
+        api.database, api.client.get("/v1/api_keys").json()["data"][0]["project_id"], job_id, 0
+    )
+    answers = iter([first])
+
+    def follow(*_: object) -> history.Followed:
+        answer = next(answers, None)
+        if answer is None:
+            raise error
+        return answer
+
+    monkeypatch.setattr(history, "follow_events", follow)
+    api.app.dependency_overrides[watcher] = Always
+    answer = api.client.get(f"{JOBS}/{job_id}/events/stream")
+    assert answer.status_code == 200
+    messages = parse(answer.text)
+    assert messages[0]["id"] == "1"
+    assert [message["data"] for message in messages[1:]] == ([end] if end else [])
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serve(tmp_path_factory.mktemp("served")) as running:
+        yield running
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[httpx2.Client]:
+    key = {"Authorization": f"Bearer {served.key_file.read_text()}"}
+    with httpx2.Client(base_url=served.url, headers=key, timeout=60) as client:
+        yield client
+
+
+def post(client: httpx2.Client) -> str:
+    job_id: str = client.post(JOBS, json=SPEC.model_dump(mode="json")).json()["id"]
+    return job_id
+
+
+def read(client: httpx2.Client, job_id: str, number: int, most_bytes: int) -> list[dict[str, str]]:
+    """Read so many bytes of a stream and hang up."""
+    path = f"{JOBS}/{job_id}/events/stream"
+    text = b""
+    with client.stream("GET", path, headers={"Last-Event-ID": str(number)}) as answer:
+        assert answer.status_code == 200
+        for piece in answer.iter_raw():
+            text += piece
+            if len(text) >= most_bytes:
+                break
+    return parse(text[:most_bytes].decode(errors="ignore"))
+
+
+@pytest.mark.slow
+def test_nothing_is_missing_and_nothing_twice_over_a_thousand_cuts(
+    served: Served, client: httpx2.Client
+) -> None:
+    job_id = post(client)
+    held = served.claim()
+
+    def write() -> None:
+        for batch in range(BATCHES):
+            with served.database.write() as session:
+                job = verbs.hold(session, *held)
+                for number in range(BATCH):
+                    event = Event("job.tried", f"Event {batch}.{number}", {"é": "line\nbreak"})
+                    verbs.record(session, job, event)
+            time.sleep(0.05)
+        served.fail(held)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    dice = random.Random(0)  # noqa: S311 (where to cut)
+    seen: list[dict[str, Any]] = []
+    for _ in range(RECONNECTS):
+        messages = read(client, job_id, len(seen), dice.randrange(700))
+        seen += [json.loads(message["data"]) for message in messages if "id" in message]
+    *rest, done = read(client, job_id, len(seen), 10**9)
+    writer.join()
+    seen += [json.loads(message["data"]) for message in rest]
+    assert [event["number"] for event in seen] == list(range(1, BATCHES * BATCH + 4))
+    assert seen[-1]["type"] == "job.failed"
+    assert done == {"event": "done", "data": '{"status":"failed"}'}
+
+
+def test_an_event_arrives_soon_and_a_quiet_stream_stays_open(
+    served: Served, client: httpx2.Client
+) -> None:
+    job_id = post(client)
+    with client.stream("GET", f"{JOBS}/{job_id}/events/stream") as answer:
+        pieces = answer.iter_raw()
+        assert parse(next(pieces).decode())[0]["id"] == "1"
+        began = time.monotonic()
+        client.patch(f"{JOBS}/{job_id}", json={"name": "new"})
+        (message,) = parse(next(pieces).decode())
+        assert json.loads(message["data"])["type"] == "job.edited"
+        assert time.monotonic() - began < 5
+        client.post(f"{JOBS}/{job_id}/cancel")
+        rest = parse("".join(piece.decode() for piece in pieces))
+    assert [message.get("event") for message in rest] == [None, "done"]
+
+
+def test_a_server_that_is_told_to_end_ends_its_streams_at_once(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    with serve(tmp_path_factory.mktemp("ending")) as served:
+        key = {"Authorization": f"Bearer {served.key_file.read_text()}"}
+        client = httpx2.Client(base_url=served.url, headers=key, timeout=60)
+        job_id = post(client)
+        answer = client.send(
+            client.build_request("GET", f"{JOBS}/{job_id}/events/stream"), stream=True
+        )
+        pieces = answer.iter_raw()
+        assert parse(next(pieces).decode())[0]["id"] == "1"
+        began = time.monotonic()
+        served.process.terminate()
+        assert list(pieces) == []
+        served.process.wait(timeout=20)
+        # The server would wait 5 s for an answer that does not end.
+        assert time.monotonic() - began < 4
+        client.close()
