@@ -1,11 +1,13 @@
-"""The tables of the registry: names with their versions, aliases, and models that were uploaded."""
+"""The tables of the registry: the names of models, their versions and aliases."""
 
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Integer, String
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Integer, String, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from app.contracts.naming import LONGEST_ALIAS, LONGEST_NAME, published_name
+from app.db.models import Job, Model
 from app.db.table import Table
 
 
@@ -15,7 +17,7 @@ class ModelSeries(Table):
     __tablename__ = "model_series"
 
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
-    name: Mapped[str] = mapped_column(String(96), primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME), primary_key=True)
     newest_version: Mapped[int] = mapped_column(Integer)
     num_moves: Mapped[int] = mapped_column(BigInteger)
 
@@ -26,10 +28,11 @@ class ModelAlias(Table):
     __tablename__ = "model_aliases"
 
     project_id: Mapped[str] = mapped_column(String(64), primary_key=True)
-    name: Mapped[str] = mapped_column(String(96), primary_key=True)
-    alias: Mapped[str] = mapped_column(String(63), primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(LONGEST_ALIAS), primary_key=True)
     model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
     move: Mapped[int] = mapped_column(BigInteger)
+    """Which of all moves of the name's aliases was its last; no two are the same."""
     updated_at: Mapped[datetime]
 
     __table_args__ = (
@@ -39,20 +42,19 @@ class ModelAlias(Table):
     )
 
 
-class ModelFile(Table):
-    """A file of a model that was uploaded; those of others are their job's."""
-
-    __tablename__ = "model_files"
-
-    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
-    path: Mapped[str] = mapped_column(String(255), primary_key=True)
-    bytes: Mapped[int] = mapped_column(BigInteger)
-    sha256: Mapped[str] = mapped_column(String(64), index=True)
-    media_type: Mapped[str] = mapped_column(String(128))
+def publish(session: Session, job: Job) -> None:
+    """Make the models of a job the newest versions of their names, where the job has a name."""
+    models = session.scalars(select(Model).where(Model.job_id == job.id))
+    named = {published_name(job.name, model.role): model for model in models}
+    # In the order of the alphabet, so that no two jobs wait for each other's names.
+    for name in sorted(name for name in named if name is not None):
+        series = hold_series(session, job.project_id, name)
+        series.newest_version += 1
+        named[name].name, named[name].version = name, series.newest_version
 
 
 def hold_series(session: Session, project_id: str, name: str) -> ModelSeries:
-    """Lock a name, made where it is new: who adds a version or moves an alias of it comes in turn."""
+    """Lock a name, made where it is new: its versions and moves of its aliases come in turn."""
     identity = {"project_id": project_id, "name": name}
     dialect = session.get_bind().dialect.name
     insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
@@ -61,10 +63,3 @@ def hold_series(session: Session, project_id: str, name: str) -> ModelSeries:
     return session.get_one(
         ModelSeries, (project_id, name), with_for_update=True, populate_existing=True
     )
-
-
-def next_version(session: Session, project_id: str, name: str) -> int:
-    """Take the next number of a name; of those who race each gets their own."""
-    series = hold_series(session, project_id, name)
-    series.newest_version += 1
-    return series.newest_version
