@@ -15,6 +15,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _IN_NO_NAME = re.compile(r"[^A-Za-z0-9._]+")
 _TWICE = re.compile(r"[.-]{2,}")
 _ID = "model-"
+_AT_NO_START = re.compile(rf"^(?:[._-]|{_ID})+")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def published_name(job_name: str | None, role: str) -> str | None:
     could be another's.
     """
     suffix = "-teacher" if role == "teacher" else ""
-    plain = _TWICE.sub("-", _IN_NO_NAME.sub("-", job_name or "")).removeprefix(_ID).strip("._-")
+    plain = _TWICE.sub("-", _IN_NO_NAME.sub("-", job_name or ""))
+    plain = _AT_NO_START.sub("", plain).rstrip("._-")
     name = plain + suffix
-    return name if plain and len(name) <= LONGEST_NAME else None
+    return name if plain and len(name) <= LONGEST_NAME and not name.startswith(_ID) else None

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from app.contracts.naming import parse
 from app.db.models import Model
 from app.db.registry import ModelAlias
 from app.errors import NotFound
-from app.services.ownership import find, owned
+from app.services.ownership import owned
 
 
 def find_model(session: Session, project_id: str, named: str) -> Model:
@@ -18,16 +18,7 @@ def find_model(session: Session, project_id: str, named: str) -> Model:
     Raises:
         NotFound: The project has no such model, version or alias.
     """
-    reference = parse(named)
-    if reference is None:
-        return find(session, Model, project_id, named)
-    query = owned(Model, project_id).where(Model.name == reference.name)
-    if reference.version is not None:
-        query = query.where(Model.version == reference.version)
-    elif reference.alias is not None:
-        query = query.join(ModelAlias, ModelAlias.model_id == Model.id)
-        query = query.where(ModelAlias.alias == reference.alias)
-    model = session.scalar(query.order_by(Model.version.desc()).limit(1))
+    model = session.scalar(_query(project_id, named).order_by(Model.version.desc()).limit(1))
     if model is None:
         raise NotFound(
             "this project has no such model; expected its id, or NAME, NAME@VERSION or NAME@ALIAS"
@@ -44,3 +35,17 @@ def aliases_of(session: Session, model_ids: Sequence[str]) -> dict[str, list[str
     for row in rows:
         aliases.setdefault(row.model_id, []).append(row.alias)
     return aliases
+
+
+def _query(project_id: str, named: str) -> Select[Model]:
+    reference = parse(named)
+    models = owned(Model, project_id)
+    if reference is None:
+        return models.where(Model.id == named)
+    models = models.where(Model.name == reference.name)
+    if reference.version is not None:
+        return models.where(Model.version == reference.version)
+    if reference.alias is not None:
+        models = models.join(ModelAlias, ModelAlias.model_id == Model.id)
+        return models.where(ModelAlias.alias == reference.alias)
+    return models

@@ -148,8 +148,9 @@ class World:
         return str(self.api.client.post("/v1/webhooks", json=body).json()["id"])
 
     def _alias(self) -> str:
-        self._end(str(self.api.post_job(name=MARK)["id"]))
-        alias_id = f"{MARK}@production"
+        # Not by the mark: who is refused is told what they named.
+        self._end(str(self.api.post_job(name="aliased", metadata={"mark": MARK})["id"]))
+        alias_id = "aliased@production"
         path = f"/v1/model_aliases/{alias_id}"
         assert self.api.client.put(path, json={"version": 1}).status_code == 200
         return alias_id
