@@ -101,7 +101,7 @@ def test_twenty_who_remove_an_alias_remove_it_once(database: Database) -> None:
 
 
 def test_twenty_jobs_that_end_at_once_have_twenty_versions(database: Database) -> None:
-    # Of two names, whose teachers have the other's: what would wait for each other, if it could.
+    # Of two names, one of which the teachers of the other have too.
     for number in range(NUM_THREADS):
         job_id = queued(database)
         with database.write() as session:
