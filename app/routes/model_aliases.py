@@ -1,13 +1,12 @@
 """Aliases of the caller's models."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 
 from app.access import JobsWriter, ModelsReader, Service
 from app.contracts.registry import ModelAlias, Page
 from app.contracts.requests import AliasTarget
-from app.errors import BadRequest
 from app.services import aliases
 
 router = APIRouter(prefix="/v1/model_aliases", tags=["Models"])
@@ -48,12 +47,10 @@ def move_model_alias(  # noqa: PLR0913, PLR0917 (two conditions)
     response: Response,
     if_match: IfMatch = None,
     if_none_match: Annotated[
-        str | None, Header(description="`*`: 412 where the alias is there already.")
+        Literal["*"] | None, Header(description="412 where the alias is there already.")
     ] = None,
 ) -> ModelAlias:
     """Let `NAME@ALIAS` stand for a version of the name, at once for all who read it."""
-    if if_none_match not in {None, "*"}:
-        raise BadRequest("If-None-Match can only be * here; If-Match takes an entity tag")
     alias = aliases.move(
         service.database,
         caller.project_id,
