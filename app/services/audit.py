@@ -27,6 +27,8 @@ Action = Literal[
     "job.resume",
     "job.delete",
     "file.create",
+    "model_alias.move",
+    "model_alias.remove",
     "knowledge.delete",
     "api_key.create",
     "api_key.revoke",
