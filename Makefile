@@ -19,7 +19,7 @@ up: $(SERVICE)  ## run the service on this machine until Ctrl-C
 	$(BIN)/stillhouse up
 
 test: $(TOOLS) $(FASHION)  ## run every test, with real PostgreSQL, Valkey and S3
-	$(BIN)/python -m pytest --cov --cov-report=
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=
 
 check: $(TOOLS)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .

@@ -3,6 +3,7 @@
 import base64
 import itertools
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -60,10 +61,24 @@ def serve(request: Request, storage: Storage, blob: Blob) -> Response:
     if asked:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{blob.size}"
     status = HTTPStatus.PARTIAL_CONTENT if asked else HTTPStatus.OK
-    chunks = storage.read(blob.sha256, start, end)
-    # The first is read now: a blob that is gone must not begin as a success.
-    content = itertools.chain([next(chunks, b"")], chunks)
+    content = _begun(storage.read(blob.sha256, start, end))
     return StreamingResponse(content, status, headers, media_type=blob.media_type)
+
+
+def serve_made(
+    request: Request, content: Iterator[bytes], digest: str, media_type: str, filename: str
+) -> Response:
+    """Answer GET or HEAD for bytes that are made while they are sent; ``digest`` stands for them.
+
+    They have no length before they are made, so there are no ranges of them.
+    """
+    etag = f'"{digest}"'
+    if etag_matches(request.headers.get("if-none-match"), etag):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
+    headers = {"ETag": etag, "Accept-Ranges": "none", **_attached(filename)}
+    if request.method == "HEAD":
+        return Response(headers=headers, media_type=media_type)
+    return StreamingResponse(_begun(content), headers=headers, media_type=media_type)
 
 
 def etag_matches(header: str | None, etag: str) -> bool:
@@ -80,10 +95,21 @@ def _headers(blob: Blob, etag: str) -> dict[str, str]:
         "ETag": etag,
         "Repr-Digest": f"sha-256=:{digest}:",
         "Accept-Ranges": "bytes",
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(blob.filename, safe='')}",
+        **_attached(blob.filename),
+    }
+
+
+def _attached(filename: str) -> dict[str, str]:
+    return {
+        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}",
         # Uploaded bytes are never shown as a page of this service.
         "X-Content-Type-Options": "nosniff",
     }
+
+
+def _begun(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Read the first chunk now: a blob that is gone must not begin as a success."""
+    return itertools.chain([next(chunks, b"")], chunks)
 
 
 def _asked_range(request: Request, etag: str, size: int) -> tuple[int, int] | None:

@@ -66,6 +66,14 @@ class NotFound(ServiceError):
     title = "Not found"
 
 
+class HubNotFound(NotFound):
+    """As ``NotFound``, where a client of the Hugging Face Hub asks; ``hub_code`` is the Hub's."""
+
+    def __init__(self, message: str, hub_code: str) -> None:
+        super().__init__(message)
+        self.hub_code = hub_code
+
+
 class Conflict(ServiceError):
     """The thing is in a state that forbids what was asked."""
 

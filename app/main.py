@@ -30,6 +30,7 @@ from app.routes import (
     files,
     health,
     history,
+    hub,
     installation,
     jobs,
     knowledge,
@@ -50,7 +51,7 @@ from app.tracing import open_tracing
 ROUTERS = [
     module.router
     for module in (
-        *(jobs, history, event_stream, checkpoints, results, files, models, knowledge),
+        *(jobs, history, event_stream, checkpoints, results, files, models, hub, knowledge),
         *(catalog, installation, usage, webhooks, api_keys, projects, audit, health, metrics),
     )
 ]

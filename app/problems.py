@@ -17,6 +17,7 @@ from structlog import get_logger
 
 from app.errors import (
     BadRequest,
+    HubNotFound,
     InvalidPayload,
     NotFound,
     Problem,
@@ -180,12 +181,14 @@ def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def _headers(error: ServiceError) -> dict[str, str]:
+    headers = {}
     match error:
         case Unauthorized():
-            return {"WWW-Authenticate": "Bearer"}
+            headers["WWW-Authenticate"] = "Bearer"
         case RangeNotSatisfiable():
-            return {"Content-Range": f"bytes */{error.size}"}
+            headers["Content-Range"] = f"bytes */{error.size}"
+        case HubNotFound():
+            headers["X-Error-Code"] = error.hub_code
         case TooMany() | Unavailable():
-            return {"Retry-After": str(error.retry_after_seconds)}
-        case _:
-            return {}
+            headers["Retry-After"] = str(error.retry_after_seconds)
+    return headers

@@ -1,15 +1,20 @@
 """The models that jobs have made."""
 
 from pathlib import PurePosixPath
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from app.access import ModelsReader, Service
 from app.contracts.registry import Model, Page
-from app.downloads import RESPONSES, Blob, serve
-from app.services import results
+from app.downloads import RESPONSES, Blob, serve, serve_made
+from app.services import archives, results
+
+ARCHIVE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The zip.", "content": {"application/zip": {}}},
+    304: {"description": "The client's copy is the same."},
+}
 
 router = APIRouter(prefix="/v1/models", tags=["Models"])
 
@@ -45,3 +50,20 @@ def read_model_file(
     file = results.read_model_file(service.database, caller.project_id, model_id, path)
     name = PurePosixPath(file.path).name
     return serve(request, service.storage, Blob(file.sha256, file.bytes, file.media_type, name))
+
+
+@router.get("/{model_id}/download", summary="Download a model as a zip", responses=ARCHIVE)
+@router.head(
+    "/{model_id}/download",
+    summary="Ask about a model's zip",
+    name="head_model_archive",
+    responses=ARCHIVE,
+)
+def download_model(
+    model_id: str, caller: ModelsReader, service: Service, request: Request
+) -> Response:
+    """Give all files of a model in one zip, whose bytes are the same each time."""
+    files = results.read_model(service.database, caller.project_id, model_id).files
+    content = archives.stream(service.storage, files)
+    digest = archives.digest(files)
+    return serve_made(request, content, digest, "application/zip", f"{model_id}.zip")

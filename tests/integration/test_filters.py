@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from app.contracts.job import Status
+from app.contracts.projects import Quotas
 from app.db import verbs, workers
 from app.db.lifecycle import lock
 from app.db.session import Database
@@ -13,6 +14,7 @@ from app.db.wishes import cancel, edit
 from app.services.filters import Filters
 from app.services.installation import list_workers, read_queue
 from app.services.jobs import list_jobs
+from app.services.quotas import set_quotas
 from tests.jobs import PROJECT_ID, queued
 
 ODD = ["a.b", 'a"b', "a'b", "$", "a[0]", "*", "ключ", "🔑", "a b", "\\", "%", "a\\u0062", "null"]
@@ -73,10 +75,13 @@ def test_the_queue_says_how_many_wait_and_why(database: Database) -> None:
     workers.see(database, "worker-1", "host", 0)
     state = read_queue(database, PROJECT_ID)
     assert (state.jobs[Status.QUEUED], state.jobs[Status.RUNNING]) == (2, 0)
-    assert state.waiting == {"no_worker": 1, "capacity": 1, "backoff": 0}
+    assert state.waiting == {"no_worker": 1, "capacity": 1, "quota": 0, "backoff": 0}
     oldest = list_jobs(database, PROJECT_ID, None, 9, Filters()).data[-1]
     assert (oldest.id, oldest.queued_at) == (first, state.oldest_queued_at)
     assert read_queue(database, "another").jobs == dict.fromkeys(Status, 0)
+    with database.write() as session:
+        set_quotas(session, PROJECT_ID, Quotas(running_jobs=0))
+    assert read_queue(database, PROJECT_ID).waiting["quota"] == 2
 
 
 def test_workers_are_listed_with_their_jobs_but_not_another_projects(database: Database) -> None:

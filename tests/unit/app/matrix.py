@@ -114,6 +114,8 @@ class World:
             "webhook_id": self._webhook,
             "delivery_id": lambda: self._delivery(made["webhook_id"]),
             "project_id": lambda: self.project_id,
+            "project": lambda: self.project_id,
+            "revision": lambda: "main",
             "path": lambda: "",
         }
         names = [part.split("}")[0].split(":")[0] for part in route.path.split("{")[1:]]

@@ -73,11 +73,12 @@ class Served:
 
 
 @contextmanager
-def serve(folder: Path, *options: str) -> Iterator[Served]:
+def serve(folder: Path, *options: str, storage_url: str | None = None) -> Iterator[Served]:
     """Serve what is in a folder, with options of `stillhouse api`."""
+    storage_url = storage_url or str(folder / "blobs")
     settings = {
         "STILLHOUSE_DATABASE_URL": f"sqlite:///{folder}/test.db",
-        "STILLHOUSE_STORAGE_URL": str(folder / "blobs"),
+        "STILLHOUSE_STORAGE_URL": storage_url,
         "STILLHOUSE_PEPPER_FILE": str(folder / "pepper"),
         "STILLHOUSE_BROKER_URL": "redis://127.0.0.1:1/0",
     }
@@ -99,7 +100,7 @@ def serve(folder: Path, *options: str) -> Iterator[Served]:
         )
     try:
         _await(f"{url}/healthz")
-        storage = Storage(str(folder / "blobs"))
+        storage = Storage(storage_url)
         yield Served(url, folder / "api_key", database, storage, process)
     finally:
         process.terminate()

@@ -58,7 +58,7 @@ def names_under(folder: Path) -> set[str]:
         (["onnx"], {"onnx/model.onnx"}),
         (["onnx", "safetensors"], {"onnx/model.onnx", "model.safetensors"}),
     ],
-    ids=str,
+    ids=["safetensors", "onnx", "both"],
 )
 def test_the_student_comes_in_the_formats_asked_for(
     formats: list[str], files: set[str], tmp_path: Path
