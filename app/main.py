@@ -38,6 +38,7 @@ from app.routes import (
     models,
     projects,
     results,
+    uploads,
     usage,
     webhooks,
 )
@@ -51,7 +52,18 @@ from app.tracing import open_tracing
 ROUTERS = [
     module.router
     for module in (
-        *(jobs, history, event_stream, checkpoints, results, files, models, hub, knowledge),
+        *(
+            jobs,
+            history,
+            event_stream,
+            checkpoints,
+            results,
+            files,
+            uploads,
+            models,
+            hub,
+            knowledge,
+        ),
         *(catalog, installation, usage, webhooks, api_keys, projects, audit, health, metrics),
     )
 ]

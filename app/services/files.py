@@ -3,19 +3,16 @@
 import re
 from typing import BinaryIO, Literal
 
-from sqlalchemy import delete, update
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
-from app.contracts.registry import DeletedFile, File, Page
+from app.contracts.registry import File, Page
 from app.db.models import File as FileRow
 from app.db.session import Database, database_now
-from app.db.uploads import Upload
-from app.errors import Conflict, InvalidPayload, Problem
+from app.errors import InvalidPayload, Problem
 from app.services import audit, quotas
 from app.services.content import Content, chunks_of, inspect
-from app.services.naming import jobs_naming_file, listed
-from app.services.ownership import ends, find, find_to_change, owned
+from app.services.ownership import ends, find, owned
 from app.storage import Storage
 
 LONGEST_NAME = 255
@@ -101,24 +98,6 @@ def list_files(
 def read_file(database: Database, project_id: str, file_id: str) -> File:
     with database.read() as session:
         return file_view(find(session, FileRow, project_id, file_id))
-
-
-def delete_file(database: Database, project_id: str, file_id: str) -> DeletedFile:
-    """Delete a file; its bytes go when nothing else holds them.
-
-    Raises:
-        Conflict: A job that has not ended names it.
-    """
-    with database.write() as session:
-        row = find_to_change(session, FileRow, project_id, file_id)
-        users = jobs_naming_file(session, project_id, file_id)
-        if users:
-            raise Conflict(f"this file is named by {listed(users)}; cancel or await it")
-        made_by = Upload.file_id == row.id
-        session.execute(update(Upload).where(made_by).values(file_id=None))
-        session.execute(delete(FileRow).where(FileRow.id == row.id))
-        audit.note(session, project_id, "file.delete", file_id)
-    return DeletedFile(id=file_id)
 
 
 def name_problems(filename: str, purpose: str, name_pointer: str) -> list[Problem]:

@@ -25,6 +25,9 @@ MARK = "known-to-the-first-project-alone"
 BODIES: dict[str, dict[str, Any]] = {
     "create_job": {"json": spec(name=MARK)},
     "create_file": {"files": {"file": (f"{MARK}.csv", f"a,label\n1,{MARK}\n".encode())}},
+    "create_upload": {"json": {"filename": f"{MARK}.csv", "bytes": 4}},
+    "create_upload_part": {"files": {"data": ("data", b"abc\n")}},
+    "complete_upload": {"json": {"part_ids": ["part-x"]}},
     "create_api_key": {"json": {"name": MARK, "scopes": ["admin"]}},
     "create_project": {"json": {"name": "a-new-project"}},
     "update_project": {"json": {"quotas": {"queued_jobs": 1000}}},
@@ -108,6 +111,7 @@ class World:
             "job_id": lambda: self._job(state),
             "checkpoint_id": lambda: self._checkpoint(made["job_id"]),
             "file_id": lambda: str(self.api.upload(MARK.encode(), f"{MARK}.txt")["id"]),
+            "upload_id": self._upload,
             "model_id": lambda: self._end(str(self.api.post_job(name=MARK)["id"])),
             "knowledge_id": lambda: knowledge_of(self.api),
             "key_id": self._key,
@@ -130,6 +134,10 @@ class World:
     def _key(self) -> str:
         body = {"name": MARK, "scopes": ["jobs:read"]}
         return str(self.api.client.post("/v1/api_keys", json=body).json()["id"])
+
+    def _upload(self) -> str:
+        body = {"filename": f"{MARK}.csv", "bytes": 4}
+        return str(self.api.client.post("/v1/uploads", json=body).json()["id"])
 
     def _webhook(self) -> str:
         body = {"url": f"https://hooks.example.com/{MARK}"}

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from app.routes import files
 from tests.unit.app.conftest import JOBS, Api
 
 
@@ -111,9 +110,11 @@ def test_a_form_without_exactly_one_file_is_refused(
 
 
 def test_an_upload_beyond_the_limit_is_413(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_UPLOAD_BYTES", 1000)
-    answer = api.client.post("/v1/files", files={"file": ("a.csv", b"x" * 1000)})
-    assert answer.status_code == 413
+    monkeypatch.setattr("app.routes.files.MOST_UPLOAD_BYTES", 1000)
+    assert api.client.post("/v1/files", files={"file": ("a", b"x" * 1000)}).is_success
+    assert api.client.post("/v1/files", files={"file": ("a", b"x" * 1001)}).status_code == 413
+    monkeypatch.setattr("app.forms.FORM_BYTES", 0)
+    assert api.client.post("/v1/files", files={"file": ("a", b"x" * 1000)}).status_code == 413
 
 
 def test_a_client_that_goes_away_in_an_upload_is_no_failure_of_ours(
