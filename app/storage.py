@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -215,7 +216,16 @@ def _verified(sha256: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 def _small_at_once(chunks: Iterator[bytes], size: int) -> Content:
     """Join what is one piece: S3 would be asked three times for it, or never for an empty one."""
-    return b"".join(chunks) if size <= PIECE_BYTES else chunks
+    return b"".join(chunks) if size <= PIECE_BYTES else _ahead(chunks)
+
+
+def _ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Take chunks in a thread, one ahead: obstore cannot read from one where it writes to one."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def _sync(path: Path) -> None:
