@@ -13,6 +13,8 @@ import obstore
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 CHUNK_BYTES = 4 * 1024 * 1024
+FOLDER_CHUNK_BYTES = 1024 * 1024
+"""Of a folder less is read at once: there is no request to be saved, but memory is."""
 PRESIGNED_FOR = timedelta(minutes=15)
 STALE_AFTER = timedelta(hours=12)
 """``put`` writes older blobs again, lest it rely on one that is about to be collected."""
@@ -44,10 +46,12 @@ class Storage:
         """Open ``url``: a folder, made when it does not exist, or ``s3://BUCKET/PREFIX``."""
         self._store: ObjectStore
         self._folder: Path | None = None
+        self._chunk_bytes = CHUNK_BYTES
         if url.startswith("s3://"):
             self._store = S3Store.from_url(url, client_options={"allow_http": True})
         else:
             self._folder = Path(url).absolute()
+            self._chunk_bytes = FOLDER_CHUNK_BYTES
             self._store = LocalStore(prefix=self._folder, mkdir=True)
 
     def put(self, path: Path) -> str:
@@ -187,11 +191,9 @@ class Storage:
             _sync(self._folder / key)
 
     def _read(self, key: str, start: int, end: int) -> Iterator[bytes]:
-        for offset in range(start, end, CHUNK_BYTES):
-            chunk = obstore.get_range(
-                self._store, key, start=offset, end=min(offset + CHUNK_BYTES, end)
-            )
-            yield bytes(chunk)
+        for offset in range(start, end, self._chunk_bytes):
+            stop = min(offset + self._chunk_bytes, end)
+            yield bytes(obstore.get_range(self._store, key, start=offset, end=stop))
 
     def _delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):

@@ -1,17 +1,18 @@
 """Uploaded files: send, list, read, preview, delete."""
 
 from collections.abc import AsyncIterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from app.access import FilesWriter, Service
+from app.contracts.preview import Preview
 from app.contracts.registry import DeletedFile, File, Page
 from app.contracts.uploads import MOST_UPLOAD_BYTES
 from app.downloads import RESPONSES, Blob, serve
 from app.forms import Form, form_schema, receive_form
-from app.services import deletion, files
+from app.services import deletion, files, previews
 
 FORM = form_schema("file", {"purpose": {"type": "string", "default": "dataset"}})
 
@@ -56,6 +57,24 @@ def list_files(
 def read_file(file_id: str, caller: FilesWriter, service: Service) -> File:
     """Read a file's name, size, digest and kind."""
     return files.read_file(service.database, caller.project_id, file_id)
+
+
+@router.get("/{file_id}/preview", summary="Look at what a file holds")
+def preview_file(
+    file_id: str,
+    caller: FilesWriter,
+    service: Service,
+    label: Annotated[
+        str,
+        Query(min_length=1, max_length=200, description="The column whose classes are counted."),
+    ] = "label",
+    delimiter: Annotated[
+        Literal[",", ";", "\t", "|"] | None, Query(description="Guessed where not given.")
+    ] = None,
+) -> Preview:
+    """Show first rows, columns, class counts, and why a job would refuse the file, line by line."""
+    file = files.read_file(service.database, caller.project_id, file_id)
+    return previews.preview(service.storage, file, label, delimiter or "")
 
 
 @router.delete("/{file_id}", summary="Delete a file")

@@ -48,7 +48,7 @@ def complete_upload(
             return upload_view(session, upload)
         parts = _named_parts(session, upload, completion)
     try:
-        content = inspect(_chunks(storage, parts))
+        content = inspect(_chunks(storage, parts), with_md5=completion.md5 is not None)
         _check(content, completion)
         with database.read() as session:
             quotas.require_room_to_store(session, project_id, content.size, content.sha256)

@@ -31,25 +31,27 @@ class Content:
 
     size: int
     sha256: str
-    md5: str
+    md5: str | None
     media_type: str
 
 
-def inspect(chunks: Iterable[bytes]) -> Content:
+def inspect(chunks: Iterable[bytes], *, with_md5: bool = False) -> Content:
     """Look at all of some bytes, a chunk at a time."""
     size, head = 0, b""
-    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
+    sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False) if with_md5 else None
     decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
     for chunk in chunks:
         sha256.update(chunk)
-        md5.update(chunk)
+        if md5:
+            md5.update(chunk)
         size += len(chunk)
         if len(head) < _HEAD_BYTES:
             head += chunk[:_HEAD_BYTES]
         if decoder and not _is_text(decoder, chunk, final=False):
             decoder = None
     is_text = decoder is not None and _is_text(decoder, b"", final=True)
-    return Content(size, sha256.hexdigest(), md5.hexdigest(), _media_type(head, is_text=is_text))
+    kind = _media_type(head, is_text=is_text)
+    return Content(size, sha256.hexdigest(), md5 and md5.hexdigest(), kind)
 
 
 def chunks_of(file: BinaryIO) -> Iterator[bytes]:
