@@ -51,7 +51,7 @@ def inspect(chunks: Iterable[bytes], *, with_md5: bool = False) -> Content:
             decoder = None
     is_text = decoder is not None and _is_text(decoder, b"", final=True)
     kind = _media_type(head, is_text=is_text)
-    return Content(size, sha256.hexdigest(), md5 and md5.hexdigest(), kind)
+    return Content(size, sha256.hexdigest(), md5.hexdigest() if md5 else None, kind)
 
 
 def chunks_of(file: BinaryIO) -> Iterator[bytes]:
