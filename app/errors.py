@@ -1,5 +1,6 @@
 """What a client can cause, each with its HTTP status."""
 
+import re
 from dataclasses import dataclass
 
 
@@ -34,7 +35,7 @@ class InvalidPayload(ServiceError):
     title = "The payload is not valid"
 
     def __init__(self, problems: list[Problem]) -> None:
-        super().__init__(problems[0].message, param=problems[0].pointer)
+        super().__init__(problems[0].message, param=_as_parameter(problems[0].pointer))
         self.problems = problems
 
 
@@ -147,3 +148,9 @@ class Unavailable(ServiceError):
     code = "unavailable"
     title = "The service is not ready"
     retry_after_seconds = 5
+
+
+def _as_parameter(pointer: str) -> str | None:
+    """Write a JSON pointer as OpenAI names parameters: `messages[0].content`."""
+    dotted = re.sub(r"/(\d+)(?=/|$)", r"[\1]", pointer).replace("/", ".").removeprefix(".")
+    return dotted.replace("~1", "/").replace("~0", "~") or None

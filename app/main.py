@@ -20,6 +20,7 @@ from app.db.session import Database
 from app.gate import Gate
 from app.intake import Intake
 from app.metrics import Metrics
+from app.predictor import Predictor
 from app.queue import Queue
 from app.routes import (
     api_keys,
@@ -28,6 +29,7 @@ from app.routes import (
     checkpoints,
     event_stream,
     files,
+    fine_tuning,
     health,
     history,
     hub,
@@ -36,7 +38,9 @@ from app.routes import (
     knowledge,
     metrics,
     models,
+    predictions,
     projects,
+    result_files,
     results,
     uploads,
     usage,
@@ -52,19 +56,9 @@ from app.tracing import open_tracing
 ROUTERS = [
     module.router
     for module in (
-        *(
-            jobs,
-            history,
-            event_stream,
-            checkpoints,
-            results,
-            files,
-            uploads,
-            models,
-            hub,
-            knowledge,
-        ),
-        *(catalog, installation, usage, webhooks, api_keys, projects, audit, health, metrics),
+        *(jobs, history, event_stream, checkpoints, results, result_files, files, uploads),
+        *(knowledge, models, predictions, hub, fine_tuning, catalog, installation, usage, webhooks),
+        *(api_keys, projects, audit, health, metrics),
     )
 ]
 
@@ -104,6 +98,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         settings.webhook_networks,
         Metrics(),
         tracing,
+        Predictor(),
     )
     Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts

@@ -111,6 +111,11 @@ class JobSpec(Strict):
         default=True, description="Also train the student without a teacher, to see the gain."
     )
     export: list[ExportFormat] = Field(default=["safetensors", "onnx"], min_length=1, max_length=8)
+    teacher_onnx: bool = Field(
+        default=False,
+        description="Also deliver the teacher, where the job trains one, as ONNX, so that it can "
+        "be asked beside its student.",
+    )
     resources: Resources = Resources()
     priority: Priority = 0
     metadata: Metadata = Field(default={})

@@ -61,6 +61,8 @@ class Model(BaseModel):
     compared_by: Quality
     files: list[FileEntry]
     created_at: datetime
+    created: int = Field(description="`created_at` as OpenAI's clients read it: Unix seconds.")
+    owned_by: str = Field(description="The project.")
 
 
 class ApiKey(BaseModel):

@@ -1,6 +1,5 @@
 """Jobs: create, list, read, steer, delete."""
 
-import hashlib
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Query, Request, Response
@@ -11,9 +10,10 @@ from app.contracts.registry import Page
 from app.contracts.requests import Cancellation, Changes, Edit
 from app.downloads import etag_matches
 from app.listing import METADATA_PARAMETER, filters
+from app.repeats import Again
 from app.services import deletion, jobs, posting
 from app.services.filters import Filters
-from app.services.idempotency import Answer, Repeatable
+from app.services.idempotency import Answer
 from app.waiting import until_changed
 
 PATH = "/v1/distillation/jobs"
@@ -32,27 +32,6 @@ CREATED: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter(prefix=PATH, tags=["Jobs"])
-
-
-async def repeatable(
-    request: Request,
-    key: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            pattern=r"^[\x20-\x7e]{1,255}$",
-            description="The same request with the same key makes no second job: it is answered "
-            "as before, for 24 hours at least.",
-        ),
-    ] = None,
-) -> Repeatable | None:
-    """Read what tells whether a request was sent before."""
-    if key is None:
-        return None
-    return Repeatable(request.url.path, key, hashlib.sha256(await request.body()).hexdigest())
-
-
-Again = Annotated[Repeatable | None, Depends(repeatable)]
 
 
 @router.post(

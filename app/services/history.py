@@ -60,6 +60,23 @@ def list_events(
     return Page[JobEvent](data=data, has_more=has_more, **ends([event.id for event in data]))
 
 
+def list_newest_events(
+    database: Database, project_id: str, job_id: str, before: int, limit: int
+) -> Page[JobEvent]:
+    """List a job's events before a number, newest first."""
+    with database.read() as session:
+        job = find(session, Job, project_id, job_id)
+        rows = session.scalars(
+            select(JobEventRow)
+            .where(JobEventRow.job_id == job.id, JobEventRow.number < before)
+            .order_by(JobEventRow.number.desc())
+            .limit(limit + 1)
+        ).all()
+    data = [_event(row) for row in rows[:limit]]
+    has_more = len(rows) > limit
+    return Page[JobEvent](data=data, has_more=has_more, **ends([event.id for event in data]))
+
+
 def follow_events(database: Database, project_id: str, job_id: str, after: int) -> Followed:
     """Read a job's events after a number, and how it stood at that moment."""
     with database.read() as session:

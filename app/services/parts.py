@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from app.db.session import Database
 from app.metrics import Metrics
 from app.outbound.targets import Networks
+from app.predictor import Predictor
 from app.queue import Queue
 from app.storage import Storage
 from app.tracing import Tracing
@@ -21,8 +22,10 @@ class Parts:
     """Beside the public ones, those that webhooks may be sent to."""
     metrics: Metrics
     tracing: Tracing
+    predictor: Predictor
 
     def close(self) -> None:
+        self.predictor.close()
         self.queue.close()
         self.database.close()
         self.tracing.close()

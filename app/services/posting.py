@@ -49,9 +49,23 @@ def create(
     Raises:
         QuotaExceeded: The project has as many jobs queued, or as much stored, as it may.
     """
+    return create_planned(database, queue, project_id, lambda _session: spec, request)
+
+
+def create_planned(
+    database: Database,
+    queue: Queue,
+    project_id: str,
+    plan: Callable[[Session], JobSpec],
+    request: Repeatable | None = None,
+) -> Answer:
+    """Create a job of a spec that is made in its transaction, of what the project has then.
+
+    A request that was answered before is not planned again.
+    """
 
     def make(session: Session) -> str:
-        return _queue(session, project_id, spec, "job.create")
+        return _queue(session, project_id, plan(session), "job.create")
 
     return _post(database, queue, project_id, request, make)
 

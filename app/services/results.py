@@ -114,5 +114,7 @@ def _view(row: ModelRow, job: Job, files: list[FileEntry]) -> Model:
             "compared_by": (job.result or {}).get("compared_by", "accuracy"),
             "files": inside,
             "created_at": row.created_at,
+            "created": int(row.created_at.timestamp()),
+            "owned_by": row.project_id,
         }
     )

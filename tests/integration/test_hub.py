@@ -1,6 +1,7 @@
 """The Hugging Face Hub's own client, unmodified, against a served API."""
 
 import hashlib
+import json
 import os
 import random
 import re
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import numpy as np
+import onnxruntime
 import pytest
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -19,12 +22,13 @@ from huggingface_hub.errors import (
 )
 
 from tests.integration.cutting import cutting
+from tests.onnx_files import tiny_onnx
 from tests.unit.app.conftest import JOBS, spec
 from tests.unit.app.served import Served, report, serve
 
 DOCS = Path(__file__).parents[2] / "docs" / "models.md"
 WEIGHTS = random.Random(0).randbytes(24_000_000)  # noqa: S311 (more than the client holds back)
-FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS, "onnx/model.onnx": b"onnx"}
+FILES = {"config.json": b"{}", "model.safetensors": WEIGHTS, "onnx/model.onnx": tiny_onnx()}
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +160,24 @@ def test_the_hub_s_command_downloads_a_model(
         capture_output=True,
     )
     assert files_in(tmp_path / "student") == FILES
+
+
+def test_what_was_downloaded_answers_as_the_service_does(
+    served: Served, hub: HfApi, token: str, repository: str, tmp_path: Path
+) -> None:
+    path = hub.hf_hub_download(repository, "onnx/model.onnx", cache_dir=tmp_path)
+    (example,) = re.findall(r"```bash\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    model = repository.split("/")[1]
+    done = subprocess.run(
+        ["/bin/bash", "-euo", "pipefail", "-c", example],
+        env=os.environ
+        | {"STILLHOUSE_URL": served.url, "STILLHOUSE_API_KEY": token, "MODEL": model},
+        check=True,
+        capture_output=True,
+    )
+    inputs = np.array([[0.5, 2], [3, -1]], np.float32)
+    (own,) = onnxruntime.InferenceSession(path).run(None, {"inputs": inputs})
+    assert json.loads(done.stdout)["answers"]["values"] == np.asarray(own).tolist()
 
 
 def test_the_example_of_the_documentation_runs(

@@ -16,6 +16,7 @@ from app.contracts.requests import Scope
 from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.models import Project
 from app.db.session import database_now
+from tests.onnx_files import tiny_onnx
 from tests.unit.app.conftest import Api, spec
 from tests.unit.app.refused import knowledge_of
 
@@ -34,6 +35,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "edit_job": {"json": {"metadata": {"mark": MARK}}},
     "create_webhook": {"json": {"url": f"https://hooks.example.com/{MARK}"}},
     "change_webhook": {"json": {"description": MARK}},
+    "predict": {"json": {"inputs": [[1, 2]]}},
+    "create_fine_tuning_job": {"json": {"model": "mlp", "training_file": "digits", "suffix": MARK}},
     "create_project_key": {"json": {"name": MARK, "scopes": ["jobs:read"]}},
 }
 """What a route takes, by its name; one that is not here is called without a body."""
@@ -43,8 +46,15 @@ STATES = {
     "resume_job": "paused",
     "cancel_job": "queued",
     "retry_job": "cancelled",
+    "pause_fine_tuning_job": "queued",
+    "resume_fine_tuning_job": "paused",
+    "cancel_fine_tuning_job": "queued",
 }
 """The state that a job must be in; for all other routes one that has ended."""
+
+
+ASKING = {"predict"}
+"""What is posted and changes nothing."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class Route:
 
     @property
     def changes(self) -> bool:
-        return self.method not in {"GET", "HEAD"}
+        return self.method not in {"GET", "HEAD"} and self.name not in ASKING
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
@@ -168,6 +178,7 @@ class World:
             held = self.api.claim()
         report = f'{{"mark": "{MARK}"}}'.encode()
         files = {"student/config.json": report, "report.json": report, "report.html": report}
+        files["student/onnx/model.onnx"] = tiny_onnx()
         return self.api.succeed(held, files)
 
     def _checkpoint(self, job_id: str) -> str:

@@ -64,8 +64,9 @@ def test_a_process_that_keeps_dying_is_started_ever_more_rarely(
 
     assert tree.tend_until(soon(four))
     times = [float(line) for line in starts.read_text().split()]
-    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert gaps[2] > gaps[1] > gaps[0]
+    # A busy machine makes them longer, and nothing shorter.
+    for (earlier, later), wait in zip(itertools.pairwise(times), (0.2, 0.4, 0.8), strict=False):
+        assert later - earlier >= wait
 
 
 def test_stopping_asks_first(tree: Tree, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from app.contracts.export import ExportFormat
 from app.contracts.job import JobSpec, Phase
 from app.contracts.model import TrainedTeacher
 from app.contracts.report import ExportedFile, FullReport
@@ -36,9 +37,7 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     with workspace.writing("outputs") as folder:
         _write_student(spec, workspace, data, reporter, folder / "student")
         if isinstance(spec.teacher, TrainedTeacher):
-            (folder / "teacher").mkdir()
-            for name in ("config.json", "model.safetensors"):
-                shutil.copyfile(workspace.stage("teacher") / name, folder / "teacher" / name)
+            _write_teacher(workspace.stage("teacher"), data, folder / "teacher", spec.teacher_onnx)
         evaluated = (workspace.stage("evaluation") / "report.json").read_text()
         report = FullReport.model_validate_json(evaluated).model_copy(
             update={"exports": _exports(folder, data)}
@@ -52,18 +51,30 @@ def _write_student(
 ) -> None:
     folder.mkdir()
     finished = workspace.stage("student")
-    # A copy for each, since an exporter may move or trace its model.
     formats = dict.fromkeys(spec.export)
     pace = Pace(Phase.EXPORTING, len(formats), batch_size=1)
     for number, name in enumerate(formats, start=1):
-        module = importlib.import_module(f"worker.distillation.exporters.{name}")
-        write: Callable[..., None] = module.write
-        write(load_model(finished), data.description, _examples(data), folder)
+        _write_format(name, finished, data, folder)
         reporter.progress(partial(pace.at, number))
     shutil.copyfile(finished / "config.json", folder / "config.json")
     (folder / "preprocessor_config.json").write_text(
         json.dumps(preprocessor_config(data.description), indent=2)
     )
+
+
+def _write_teacher(finished: Path, data: Dataset, folder: Path, as_onnx: bool) -> None:  # noqa: FBT001 (the spec's own)
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        shutil.copyfile(finished / name, folder / name)
+    if as_onnx:
+        _write_format("onnx", finished, data, folder)
+
+
+def _write_format(name: ExportFormat, finished: Path, data: Dataset, folder: Path) -> None:
+    module = importlib.import_module(f"worker.distillation.exporters.{name}")
+    write: Callable[..., None] = module.write
+    # A copy for each, since an exporter may move or trace its model.
+    write(load_model(finished), data.description, _examples(data), folder)
 
 
 def _write_report(spec: JobSpec, data: Dataset, report: FullReport, folder: Path) -> None:

@@ -80,6 +80,17 @@ def test_a_teacher_that_the_job_trained_is_delivered_too(outputs: Path) -> None:
     assert read_config(outputs / "teacher").architecture.name == "mlp"
 
 
+def test_a_teacher_is_delivered_as_onnx_where_that_is_asked_for(tmp_path: Path) -> None:
+    outputs = exported(tmp_path, export=["safetensors"], teacher_onnx=True)
+
+    session = onnxruntime.InferenceSession(outputs / "teacher" / "onnx" / "model.onnx")
+    weights = load_model(outputs / "teacher")
+    example = torch.ones(1, *session.get_inputs()[0].shape[1:])
+    (own,) = session.run(None, {"inputs": example.numpy()})
+    torch.testing.assert_close(torch.from_numpy(own), weights(example).detach())
+    assert not (outputs / "student" / "onnx").exists()
+
+
 def test_a_registered_teacher_is_not_delivered_again(tmp_path: Path) -> None:
     teacher = {"source": "model", "model": "model-1"}
 

@@ -1,0 +1,115 @@
+"""A job in the shape of OpenAI's fine-tuning API: what is asked for."""
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+
+from app.contracts.job import Metadata, Name
+from app.contracts.strict import Strict
+
+OTHER_METHODS = ("supervised", "dpo", "reinforcement")
+NOT_TAKEN = {
+    "validation_file": "`method.distillation.dataset.split` says which share of training_file is "
+    "held out for validation and for the test",
+    "integrations": "a job's metrics are at /v1/distillation/jobs/{id}/metrics",
+}
+"""What OpenAI's clients may send and only leave empty here; and what there is in its place."""
+
+
+def _none_where_auto(value: object) -> object:
+    return None if value == "auto" else value
+
+
+def _or_auto(number: str) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": number}, {"const": "auto"}, {"type": "null"}]})
+
+
+AutoInteger = Annotated[int | None, BeforeValidator(_none_where_auto), _or_auto("integer")]
+Multiplier = Annotated[float, Field(gt=0, le=1e6)]
+AutoMultiplier = Annotated[Multiplier | None, BeforeValidator(_none_where_auto), _or_auto("number")]
+
+
+class Hyperparameters(Strict):
+    """OpenAI's names for three settings of `training`; `auto` is the native default."""
+
+    n_epochs: AutoInteger = Field(None, description="`training.epochs`.")
+    batch_size: AutoInteger = Field(None, description="`training.batch_size`.")
+    learning_rate_multiplier: AutoMultiplier = Field(
+        None, description="Times the default rate of the optimizer: `training.optimizer.lr`."
+    )
+
+
+class Distillation(BaseModel):
+    """Parts of a native job spec (`POST /v1/distillation/jobs`), each as it is there.
+
+    What is not given has a default: of the teacher, a larger architecture of the student's family.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
+
+    hyperparameters: Hyperparameters = Hyperparameters()
+
+    __pydantic_extra__: dict[str, JsonValue] = Field(init=False)
+
+    @property
+    def parts(self) -> dict[str, JsonValue]:
+        return self.__pydantic_extra__
+
+
+class Method(Strict):
+    """How the student learns."""
+
+    type: Literal["distillation"]
+    distillation: Distillation = Distillation()
+
+    @field_validator("type", mode="before")
+    @classmethod
+    def _is_distillation(cls, value: object) -> object:
+        if value in OTHER_METHODS:
+            raise ValueError(
+                f"given {value!r}; this service distils: expected 'distillation', with what else "
+                "is to be said in `distillation`, or no `method`"
+            )
+        return value
+
+
+class FineTuningRequest(Strict):
+    """A job, as OpenAI's clients ask for one."""
+
+    model: str = Field(
+        min_length=1,
+        max_length=200,
+        description="The student: an architecture's name, or the id of a registered model to go "
+        "on from.",
+    )
+    training_file: str = Field(
+        min_length=1,
+        max_length=200,
+        description="An uploaded file, or the name of a built-in dataset. A table has a column "
+        "`label` unless `method.distillation.dataset.format` says otherwise.",
+    )
+    validation_file: None = Field(
+        None, description="Not taken: a share of `training_file` is held out."
+    )
+    suffix: Name | None = Field(None, description="The job's name.")
+    seed: int | None = Field(None, description="`training.seed`.")
+    metadata: Metadata | None = None
+    hyperparameters: Hyperparameters = Hyperparameters()
+    method: Method = Method(type="distillation")
+    integrations: list[JsonValue] | None = Field(None, max_length=0, description="None are there.")
+
+    @field_validator(*NOT_TAKEN, mode="before")
+    @classmethod
+    def _is_empty(cls, value: object, info: ValidationInfo) -> object:
+        if value:
+            raise ValueError(f"not taken; {NOT_TAKEN[info.field_name or '']}")
+        return value
