@@ -47,6 +47,7 @@ def store_file(
     storage.put_chunks(found.sha256, found.size, chunks_of(content))
     with database.write() as session:
         row = add_file(session, project_id, found, filename, purpose)
+        audit.note(session, project_id, "file.create", row.id)
     return file_view(row)
 
 
@@ -71,7 +72,6 @@ def add_file(
     )
     session.add(row)
     session.flush()
-    audit.note(session, project_id, "file.create", row.id)
     return row
 
 

@@ -28,7 +28,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_file": {"files": {"file": (f"{MARK}.csv", f"a,label\n1,{MARK}\n".encode())}},
     "create_upload": {"json": {"filename": f"{MARK}.csv", "bytes": 4}},
     "create_upload_part": {"files": {"data": ("data", b"abc\n")}},
-    "complete_upload": {"json": {"part_ids": ["part-x"]}},
     "create_api_key": {"json": {"name": MARK, "scopes": ["admin"]}},
     "create_project": {"json": {"name": "a-new-project"}},
     "update_project": {"json": {"quotas": {"queued_jobs": 1000}}},
@@ -107,6 +106,7 @@ class World:
             self.project_id = session.scalars(named).one()
 
         self._standing: dict[str, str] = {}
+        self._part_ids: dict[str, str] = {}
 
     def things(self, route: Route) -> dict[str, str]:
         """Give what the path of a route names, for calls that use nothing up."""
@@ -147,7 +147,11 @@ class World:
 
     def _upload(self) -> str:
         body = {"filename": f"{MARK}.csv", "bytes": 4}
-        return str(self.api.client.post("/v1/uploads", json=body).json()["id"])
+        upload_id = str(self.api.client.post("/v1/uploads", json=body).json()["id"])
+        path = f"/v1/uploads/{upload_id}/parts"
+        part = self.api.client.post(path, files={"data": ("data", b"1,x\n")})
+        self._part_ids[upload_id] = str(part.json()["id"])
+        return upload_id
 
     def _webhook(self) -> str:
         body = {"url": f"https://hooks.example.com/{MARK}"}
@@ -160,6 +164,9 @@ class World:
         address = route.path.replace(":path", "").format(**things)
         # A body where one is taken: it is the caller that is to be refused, not the request.
         body = BODIES.get(route.name, {})
+        if route.name == "complete_upload":
+            part = self._part_ids.get(things["upload_id"], "part-none")
+            body = {"json": {"part_ids": [part]}}
         return self.api.client.request(route.method, address, headers=headers, **body)
 
     def _job(self, state: str) -> str:
