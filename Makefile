@@ -4,7 +4,7 @@ SERVICE := .venv/.service-installed
 TOOLS := .venv/.tools-installed
 FASHION := .venv/fashion-mnist
 
-.PHONY: help install demo up test check faults-quick faults bench bench-api bench-files bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows bench-checkpoints
+.PHONY: help install demo up test check conformance conformance-full faults-quick faults bench bench-api bench-files bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows bench-checkpoints
 .DEFAULT_GOAL := help
 
 help:  ## say what each target does
@@ -26,6 +26,12 @@ check: $(TOOLS)  ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+conformance: $(TOOLS)  ## is every answer as /openapi.json says? 10,000 requests on both databases; a minute
+	$(BIN)/python -m tests.conformance --requests 10000
+
+conformance-full: $(TOOLS)  ## the same with 100,000 requests
+	$(BIN)/python -m tests.conformance --requests 100000
 
 faults-quick: $(TOOLS)  ## kill, stop, cut, fill and damage all parts of a running service; some minutes
 	$(BIN)/python -m tests.faults --quick --lanes 2

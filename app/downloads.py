@@ -17,12 +17,15 @@ from app.storage import Storage
 
 RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
 
+BYTES: dict[str, Any] = {"*/*": {}}
+"""Of whatever kind the file is, JSON too."""
+
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The bytes.",
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+        "content": BYTES,
     },
-    206: {"description": "The range that was asked for."},
+    206: {"description": "The range that was asked for.", "content": BYTES},
     304: {"description": "The client's copy is the same."},
     307: {"description": "The bytes are at another address, for 15 minutes and without a key."},
 }

@@ -5,6 +5,7 @@ import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog import get_logger
 from structlog.contextvars import bound_contextvars
@@ -79,10 +80,7 @@ class Intake:
             if "\0" in scope["path"] or b"%00" in scope["query_string"]:
                 raise BadRequest("the address has a NUL in it")
             if not STREAMED.fullmatch(f"{scope['method']} {scope['path']}"):
-                body = await _whole(receive)
-                if body:
-                    check_json(body)
-                receive = _again(body, receive)
+                receive = _again(_checked(scope, await _whole(receive)), receive)
         except ServiceError as error:
             await problems.respond(Request(scope), error)(scope, receive, send)
             return
@@ -93,6 +91,23 @@ def _job(scope: Scope) -> dict[str, str]:
     """Return the job that a request's path names, so that all lines of a job can be found."""
     parameters = scope.get("path_params", {})
     return {"job_id": parameters["job_id"]} if "job_id" in parameters else {}
+
+
+def _checked(scope: Scope, body: bytes) -> bytes:
+    """Return a body that is the JSON that is taken; none where nobody is going to read it.
+
+    That there is nothing at an address, or not with that method, or not without a key, is the
+    application's to say, and counts before what is wrong with the body.
+    """
+    try:
+        if body:
+            check_json(body)
+    except ServiceError:
+        is_taken = any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+        if is_taken and "authorization" in Headers(scope=scope):
+            raise
+        return b""
+    return body
 
 
 async def _whole(receive: Receive) -> bytes:

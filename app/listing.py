@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Query, Request
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator
 
 from app.contracts.job import Status
+from app.contracts.strict import Moment
 from app.errors import BadRequest
 from app.services.explanations import unknown_name
 from app.services.filters import Filters
@@ -31,7 +32,11 @@ METADATA_PARAMETER: dict[str, Any] = {
     "style": "deepObject",
     "explode": True,
     "description": "`metadata[KEY]=VALUE`: only jobs with that pair, and with each that is given.",
-    "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+    "schema": {
+        "type": "object",
+        "propertyNames": {"minLength": 1},
+        "additionalProperties": {"type": "string"},
+    },
 }
 """For the OpenAPI document; FastAPI has no such parameters itself."""
 
@@ -43,7 +48,7 @@ def _within_reach(moment: datetime) -> datetime:
     return moment
 
 
-Moment = Annotated[AwareDatetime, AfterValidator(_within_reach)]
+Within = Annotated[Moment, AfterValidator(_within_reach)]
 
 
 def filters(
@@ -51,8 +56,8 @@ def filters(
     status: Annotated[list[Status], Query(description="One or more, by repeating.")] = [],  # noqa: B006 (FastAPI copies it)
     name: Annotated[str | None, Query(description="The whole name.")] = None,
     parent_id: Annotated[str | None, Query(description="Clones and retries of this job.")] = None,
-    created_after: Annotated[Moment | None, Query(description="From this moment on.")] = None,
-    created_before: Annotated[Moment | None, Query(description="Before this moment.")] = None,
+    created_after: Annotated[Within | None, Query(description="From this moment on.")] = None,
+    created_before: Annotated[Within | None, Query(description="Before this moment.")] = None,
 ) -> Filters:
     """Read which jobs are wanted.
 

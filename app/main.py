@@ -160,9 +160,19 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         )
         for path in app.openapi_schema["paths"].values():
             for operation in path.values():
+                for parameter in operation.get("parameters", ()):
+                    _without_null(parameter["schema"])
                 for status in PROBLEMS:
                     answer = operation["responses"][status]
                     answer["content"] = {
                         problems.MEDIA_TYPE: next(iter(answer["content"].values()))
                     }
     return app.openapi_schema
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """Take `null` out of a parameter's schema: in an address or header, it is four letters."""
+    kinds = [kind for kind in schema.get("anyOf", ()) if kind != {"type": "null"}]
+    if len(kinds) == 1:
+        del schema["anyOf"]
+        schema |= kinds[0]

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from app.contracts.job import Metadata, Name, Priority
 from app.contracts.registry import ApiKey
-from app.contracts.strict import Strict
+from app.contracts.strict import Moment, Strict
 
 Scope = Literal["jobs:read", "jobs:write", "files:write", "models:read", "admin", "projects:admin"]
 
@@ -53,7 +53,7 @@ class NewApiKey(Strict):
         "`files:write` also reads files, `admin` manages keys, reads the audit log and sees the "
         "workers, `projects:admin` manages projects.",
     )
-    expires_at: AwareDatetime | None = Field(
+    expires_at: Moment | None = Field(
         None,
         description="Never, where not given; no later than the key that makes it.",
     )

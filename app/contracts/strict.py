@@ -1,8 +1,11 @@
-"""The rules every contract keeps: no unknown field, no change after the check, finite numbers."""
+"""The rules every contract keeps: no unknown field, no change after the check, finite numbers.
+
+And no value of another type than the field's: neither `"3"` nor `true` is the number 3 or 1.
+"""
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 FileId = Annotated[
     str,
@@ -21,9 +24,23 @@ KnowledgeId = Annotated[
 ]
 
 
+def _written_out(value: object) -> object:
+    """Refuse a moment that is a bare number, which would be read as seconds since 1970."""
+    is_number = isinstance(value, int | float) or (
+        isinstance(value, str) and value.lstrip("+-").replace(".", "", 1).isdigit()
+    )
+    if is_number:
+        raise ValueError(f"given {value}; expected a moment as 2030-01-31T12:00:00Z")
+    return value
+
+
+Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_out)]
+"""A moment with its time zone, written out as RFC 3339 has it."""
+
+
 class Strict(BaseModel):
     """A contract: refuses unknown fields and infinite numbers, and cannot be changed."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, serialize_by_alias=True
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, serialize_by_alias=True
     )

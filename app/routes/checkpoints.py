@@ -24,12 +24,14 @@ def list_job_checkpoints(job_id: str, caller: JobsReader, service: Service) -> P
     "/{checkpoint_id}/files/{path:path}",
     summary="Download a checkpoint's file",
     responses=RESPONSES,
+    response_class=Response,
 )
 @router.head(
     "/{checkpoint_id}/files/{path:path}",
     summary="Ask about a checkpoint's file",
     name="head_checkpoint_file",
     responses=RESPONSES,
+    response_class=Response,
 )
 def read_checkpoint_file(
     job_id: str,

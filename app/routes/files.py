@@ -83,9 +83,15 @@ def delete_file(file_id: str, caller: FilesWriter, service: Service) -> DeletedF
     return deletion.delete_file(service.database, caller.project_id, file_id)
 
 
-@router.get("/{file_id}/content", summary="Download a file", responses=RESPONSES)
+@router.get(
+    "/{file_id}/content", summary="Download a file", responses=RESPONSES, response_class=Response
+)
 @router.head(
-    "/{file_id}/content", summary="Ask about a file", name="head_file_content", responses=RESPONSES
+    "/{file_id}/content",
+    summary="Ask about a file",
+    name="head_file_content",
+    responses=RESPONSES,
+    response_class=Response,
 )
 def read_file_content(
     file_id: str, caller: FilesWriter, service: Service, request: Request

@@ -32,6 +32,13 @@ CREATED: dict[int | str, dict[str, Any]] = {
 }
 
 After = Annotated[str | None, Query(description="The last id of the page before.")]
+AfterEvent = Annotated[
+    str | None,
+    Query(
+        description="The last id of the page before.",
+        json_schema_extra={"pattern": r"^.+\.[0-9]{1,9}$"},
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=100)]
 
 
@@ -94,7 +101,7 @@ def resume_fine_tuning_job(job_id: str, caller: JobsWriter, service: Service) ->
 
 @router.get("/{job_id}/events", summary="List a fine-tuning job's events, newest first")
 def list_fine_tuning_events(
-    job_id: str, caller: JobsReader, service: Service, after: After = None, limit: Limit = 20
+    job_id: str, caller: JobsReader, service: Service, after: AfterEvent = None, limit: Limit = 20
 ) -> Page[FineTuningEvent]:
     """List what happened in a job."""
     return fine_tuning.list_events(service.database, caller.project_id, job_id, after, limit)

@@ -40,9 +40,15 @@ def list_tree(
     return hub.list_tree(service.database, caller.project_id, project, model_id, revision)
 
 
-@router.get(FILE, summary="Download a file of a repository", responses=RESPONSES)
+@router.get(
+    FILE, summary="Download a file of a repository", responses=RESPONSES, response_class=Response
+)
 @router.head(
-    FILE, summary="Ask about a file of a repository", name="head_entry", responses=RESPONSES
+    FILE,
+    summary="Ask about a file of a repository",
+    name="head_entry",
+    responses=RESPONSES,
+    response_class=Response,
 )
 def read_entry(  # noqa: PLR0913, PLR0917 (the path's parts)
     project: str,

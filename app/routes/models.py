@@ -36,12 +36,18 @@ def read_model(model_id: str, caller: ModelsReader, service: Service) -> Model:
     return results.read_model(service.database, caller.project_id, model_id)
 
 
-@router.get("/{model_id}/files/{path:path}", summary="Download a model's file", responses=RESPONSES)
+@router.get(
+    "/{model_id}/files/{path:path}",
+    summary="Download a model's file",
+    responses=RESPONSES,
+    response_class=Response,
+)
 @router.head(
     "/{model_id}/files/{path:path}",
     summary="Ask about a model's file",
     name="head_model_file",
     responses=RESPONSES,
+    response_class=Response,
 )
 def read_model_file(
     model_id: str, path: str, caller: ModelsReader, service: Service, request: Request

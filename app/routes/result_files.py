@@ -14,9 +14,15 @@ router = APIRouter(prefix="/v1/files/{job_id}:{path:path}", tags=["For OpenAI's 
 """Before the router of `/v1/files/{file_id}`, which would take these, too."""
 
 
-@router.get("/content", summary="Download a result file", responses=RESPONSES)
+@router.get(
+    "/content", summary="Download a result file", responses=RESPONSES, response_class=Response
+)
 @router.head(
-    "/content", summary="Ask about a result file", name="head_result_file", responses=RESPONSES
+    "/content",
+    summary="Ask about a result file",
+    name="head_result_file",
+    responses=RESPONSES,
+    response_class=Response,
 )
 def read_result_file_content(
     job_id: str, path: str, caller: JobsReader, service: Service, request: Request

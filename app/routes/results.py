@@ -27,12 +27,18 @@ def list_job_files(job_id: str, caller: JobsReader, service: Service) -> Page[Fi
     return results.list_job_files(service.database, caller.project_id, job_id)
 
 
-@router.get("/files/{path:path}", summary="Download a job's file", responses=RESPONSES)
+@router.get(
+    "/files/{path:path}",
+    summary="Download a job's file",
+    responses=RESPONSES,
+    response_class=Response,
+)
 @router.head(
     "/files/{path:path}",
     summary="Ask about a job's file",
     name="head_job_file",
     responses=RESPONSES,
+    response_class=Response,
 )
 def read_job_file(
     job_id: str, path: str, caller: JobsReader, service: Service, request: Request

@@ -108,16 +108,21 @@ def _bare(annotation: object) -> object:
     """Take off what does not change what the parts are: ``Annotated`` and ``| None``."""
     while get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
-    if get_origin(annotation) in {Union, UnionType}:
+    if _is_union(annotation):
         kept = [part for part in get_args(annotation) if part is not NoneType]
         if len(kept) == 1:
             return _bare(kept[0])
     return annotation
 
 
+def _is_union(annotation: object) -> bool:
+    return get_origin(annotation) in {Union, UnionType}
+
+
 def _variants(annotation: object) -> dict[str, type[BaseModel]]:
-    """Return the models of a discriminated union, each by its tag."""
-    models = [_bare(part) for part in get_args(_bare(annotation))]
+    """Return the models of a discriminated union, each by its tag; none of any other type."""
+    union = _bare(annotation)
+    models = [_bare(part) for part in get_args(union)] if _is_union(union) else []
     return {
         tag: model
         for model in models

@@ -19,7 +19,6 @@ NAMES = [
     *("../cat/1.png", "cat/../../1.png", "../../../../etc/passwd.png", "/cat/1.png", "//cat/1.png"),
     *("cat/..", "./../1.png", "cat/\n/1.png", "cat/\x7f/1.png", "cat/\u202egnp.1/1.png"),
     *("cat/\u2028/1.png", f"cat/{'x' * 1001}.png", f"{'a/' * 600}1.png", "cat/\x1b[2J.png"),
-    *("cat/\t.png", "cat/\r\n.png", "\u200b/1.png"),
 ]
 NO_IMAGES = {
     "an empty file": b"",
@@ -32,7 +31,7 @@ NO_IMAGES = {
     "a TIFF": b"II*\0" + bytes(100),
     "a zip": b"PK\x03\x04" + bytes(100),
 }
-NESTED = ("zip", "tar", "tar.gz", "gz", "7z", "rar", "exe", "pt", "pkl", "npz", "svg", "html.php")
+NESTED = ("zip", "tar.gz", "7z", "exe", "pkl", "npz", "html.php")
 LAYOUTS: dict[str, dict[str, bytes]] = {
     "no members": {},
     "no images": {"cat/readme.txt": b"x"},
@@ -142,8 +141,24 @@ def _special_members() -> Cases:
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(link, "/etc/passwd")
     yield "zip: a symbolic link", file.getvalue()
+    yield from _odd_sizes()
     twice = [(tarfile.TarInfo("cat/1.png"), PNG)] * 2
     yield "tar: a name twice", tar_of(*good, *twice)
+
+
+def _odd_sizes() -> Cases:
+    """Tars whose first member says a size that cannot be."""
+    for what, field in (
+        ("below zero", b"\xff" * 12),
+        ("a block below zero", b"\xff" * 10 + b"\xfe\x00"),
+        ("of 95 bits", b"\x80" + b"\x7f" * 11),
+        ("of 8 GiB", b"77777777777\0"),
+    ):
+        odd = bytearray(pack_tar(GOOD))
+        odd[124:136] = field
+        odd[148:156] = b" " * 8
+        odd[148:156] = b"%06o\0 " % sum(odd[:512])
+        yield f"tar: a size {what}", bytes(odd)
 
 
 def _odd_zips() -> Cases:

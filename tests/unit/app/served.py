@@ -73,14 +73,20 @@ class Served:
 
 
 @contextmanager
-def serve(folder: Path, *options: str, storage_url: str | None = None) -> Iterator[Served]:
-    """Serve what is in a folder, with options of `stillhouse api`."""
+def serve(
+    folder: Path,
+    *options: str,
+    storage_url: str | None = None,
+    environment: dict[str, str] | None = None,
+) -> Iterator[Served]:
+    """Serve what is in a folder, with options of `stillhouse api` and settings of one's own."""
     storage_url = storage_url or str(folder / "blobs")
     settings = {
         "STILLHOUSE_DATABASE_URL": f"sqlite:///{folder}/test.db",
         "STILLHOUSE_STORAGE_URL": storage_url,
         "STILLHOUSE_PEPPER_FILE": str(folder / "pepper"),
         "STILLHOUSE_BROKER_URL": "redis://127.0.0.1:1/0",
+        **(environment or {}),
     }
     database = Database(settings["STILLHOUSE_DATABASE_URL"])
     schema.upgrade(database)

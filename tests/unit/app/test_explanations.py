@@ -141,3 +141,15 @@ def test_no_body_and_a_body_that_is_not_declared_json_are_explained(api: Api) ->
     assert "Content-Type: application/json" in answer.json()["detail"]
     declared = {"Content-Type": "application/json"}
     assert "JSON object" in api.client.post(JOBS, content=b"[]", headers=declared).text
+
+
+def test_an_item_of_a_list_of_objects_is_pointed_at() -> None:
+    pairs = [{"student": "0"}]
+    (problem,) = problems(objective=[SOFT, {"loss": "contrastive", "layers": pairs}])
+    assert (problem.pointer, problem.code) == ("/objective/1/layers/0/teacher", "missing")
+
+
+@pytest.mark.parametrize("given", ["3", True])
+def test_a_number_is_neither_text_nor_a_truth_value(given: object) -> None:
+    (problem,) = problems(training={"epochs": given})
+    assert problem.pointer == "/training/epochs"

@@ -50,3 +50,10 @@ def test_the_document_describes_every_parameter_that_is_taken(api: Api) -> None:
     refusal = api.client.get(f"{JOBS}?x=1").json()["detail"]
     known = {name.partition("[")[0] for name in refusal.partition("known: ")[2].split(", ")}
     assert told == known
+
+
+@pytest.mark.parametrize("given", ["0.5", "1700000000"])
+def test_a_moment_that_is_a_bare_number_is_400(api: Api, given: str) -> None:
+    answer = api.client.get(JOBS, params={"created_before": given})
+    assert answer.status_code == 400
+    assert "2030-01-31T12:00:00Z" in answer.json()["detail"]

@@ -160,3 +160,31 @@ def test_what_has_an_entity_tag_may_be_kept_to_ask_about_it(api: Api) -> None:
     answer = api.client.get(f"{JOBS}/{job['id']}")
     assert answer.headers["ETag"]
     assert answer.headers["Cache-Control"] == "private, no-cache"
+
+
+@pytest.mark.parametrize(
+    ("method", "shows_a_key", "status"), [("TRACE", True, 405), ("POST", False, 401)]
+)
+def test_what_is_not_taken_is_told_before_what_is_wrong_with_its_body(
+    api: Api,
+    method: str,
+    *,
+    shows_a_key: bool,
+    status: int,
+) -> None:
+    if not shows_a_key:
+        del api.client.headers["Authorization"]
+    answer = api.client.request(method, JOBS, content=b'{"a": NaN}')
+    assert answer.status_code == status, answer.text
+
+
+def test_the_document_has_no_null_in_an_address_or_header(api: Api) -> None:
+    paths = api.client.get("/openapi.json").json()["paths"]
+    schemas = [
+        parameter["schema"]
+        for path in paths.values()
+        for operation in path.values()
+        for parameter in operation.get("parameters", ())
+    ]
+    assert schemas
+    assert not [schema for schema in schemas if {"type": "null"} in schema.get("anyOf", ())]
