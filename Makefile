@@ -4,7 +4,7 @@ SERVICE := .venv/.service-installed
 TOOLS := .venv/.tools-installed
 FASHION := .venv/fashion-mnist
 
-.PHONY: help install demo up test check conformance conformance-full faults-quick faults bench bench-api bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows bench-checkpoints
+.PHONY: help install demo up test check conformance conformance-full faults-quick faults bench bench-api bench-files bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows bench-checkpoints
 .DEFAULT_GOAL := help
 
 help:  ## say what each target does
@@ -59,6 +59,9 @@ bench-checkpoints: $(TOOLS)  ## what do checkpoints cost? at most 2 % of the tim
 
 bench-api: $(TOOLS)  ## how fast is the API process ready, and how large is it?
 	$(BIN)/python -m benchmarks.api_process
+
+bench-files: $(TOOLS)  ## does a file of 5 GB go to the API and back in 64 MiB of memory?
+	$(BIN)/python -m benchmarks.large_files
 
 bench-digits: $(TOOLS)  ## does distilling help? ten seeds on digits, with a bar to clear
 	$(BIN)/python -m benchmarks.digits

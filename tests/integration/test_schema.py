@@ -133,8 +133,8 @@ def test_the_audit_log_keeps_its_entries_and_rules_where_its_targets_grow(
     database_url: str,
 ) -> None:
     database = Database(database_url)
-    entry = {"id": "audit-1", "action": "job.create", "target_id": "distjob-1", "created_at": NOW}
-    entry |= {"outcome": "done", "count": 1}
+    entry: dict[str, object] = {"id": "audit-1", "action": "job.create", "target_id": "distjob-1"}
+    entry |= {"outcome": "done", "count": 1, "created_at": NOW}
     with database.engine.begin() as connection:
         _alembic(connection, "upgrade", "0006")
         _insert(connection, {"audit_entries": entry})
