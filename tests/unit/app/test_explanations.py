@@ -130,7 +130,8 @@ def test_the_api_answers_with_the_explanations(api: Api) -> None:
     answer = api.client.post(JOBS, json=spec(objective=[{"loss": "soft_target"}]))
     assert answer.status_code == 422
     body = answer.json()
-    assert body["errors"][0]["pointer"] == body["error"]["param"] == "/objective/0/loss"
+    assert body["errors"][0]["pointer"] == "/objective/0/loss"
+    assert body["error"]["param"] == "objective[0].loss"
     assert body["detail"] == body["errors"][0]["message"] == body["error"]["message"]
 
 

@@ -22,7 +22,7 @@ def table(**split: object) -> dict[str, object]:
 
 
 def targets(task: str, *names: str) -> dict[str, object]:
-    return {**table(), "format": {"name": "csv", "task": task, "targets": names}}
+    return {**table(), "format": {"name": "csv", "task": task, "targets": list(names)}}
 
 
 def prepared_text(folder: Path, text: str, **changes: object) -> tuple[Dataset, Heard]:
