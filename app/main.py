@@ -37,6 +37,7 @@ from app.routes import (
     jobs,
     knowledge,
     metrics,
+    model_aliases,
     models,
     predictions,
     projects,
@@ -57,8 +58,8 @@ ROUTERS = [
     module.router
     for module in (
         *(jobs, history, event_stream, checkpoints, results, result_files, files, uploads),
-        *(knowledge, models, predictions, hub, fine_tuning, catalog, installation, usage, webhooks),
-        *(api_keys, projects, audit, health, metrics),
+        *(knowledge, models, model_aliases, predictions, hub, fine_tuning, catalog, installation),
+        *(usage, webhooks, api_keys, projects, audit, health, metrics),
     )
 ]
 

@@ -7,6 +7,7 @@ from app.db import (  # noqa: F401 (their tables are the metadata's)
     checkpoints,
     models,
     quotas,
+    registry,
     uploads,
     webhooks,
 )

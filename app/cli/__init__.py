@@ -2,7 +2,17 @@
 
 import typer
 
-from app.cli import catalog, files, jobs, keys, knowledge, projects, service, webhooks
+from app.cli import (
+    aliases,
+    catalog,
+    files,
+    jobs,
+    keys,
+    knowledge,
+    projects,
+    service,
+    webhooks,
+)
 from app.cli.demo import demo
 
 app = typer.Typer(
@@ -24,6 +34,7 @@ app.add_typer(keys.commands, name="keys")
 app.add_typer(projects.commands, name="projects")
 app.add_typer(jobs.commands, name="jobs")
 app.add_typer(files.file_commands, name="files")
+files.model_commands.add_typer(aliases.commands, name="alias")
 app.add_typer(files.model_commands, name="models")
 app.add_typer(knowledge.commands, name="knowledge")
 app.add_typer(webhooks.commands, name="webhooks")

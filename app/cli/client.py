@@ -55,6 +55,12 @@ class Service:
         }
         return checked(self.http.post(path, content=body, headers=headers))
 
+    def put(self, path: str, body: bytes, if_match: str | None) -> httpx2.Response:
+        headers = {"Content-Type": "application/json"}
+        if if_match is not None:
+            headers["If-Match"] = if_match
+        return checked(self.http.put(path, content=body, headers=headers))
+
     def delete(self, path: str) -> httpx2.Response:
         return checked(self.http.delete(path))
 

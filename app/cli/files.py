@@ -59,7 +59,13 @@ def list_models(
         print_json(response)
         return
     table = Table(
-        Column("model", min_width=42), "name", "role", "architecture", "parameters", "test quality"
+        Column("model", min_width=42),
+        "name",
+        "version",
+        "role",
+        "architecture",
+        "parameters",
+        "test quality",
     )
     for model in Page[Model].model_validate_json(response.content).data:
         architecture = str(model.architecture.get("name"))
@@ -67,12 +73,15 @@ def list_models(
             f"{model.num_parameters:,}",
             f"{QUALITIES[model.compared_by]} {model.test_quality:.4f}",
         )
-        table.add_row(model.id, model.name, model.role, architecture, *numbers)
+        version = None if model.version is None else str(model.version)
+        table.add_row(model.id, model.name, version, model.role, architecture, *numbers)
     console.print(table)
 
 
 def download_files(
-    source: Annotated[str, typer.Argument(metavar="JOB_OR_MODEL", help="Its id.")],
+    source: Annotated[
+        str, typer.Argument(metavar="JOB_OR_MODEL", help="Its id; a model's name with `@`.")
+    ],
     folder: Annotated[Path, typer.Argument(metavar="DIR", file_okay=False)],
     url: options.Url = None,
     key_file: options.KeyFile = None,
@@ -84,7 +93,7 @@ def download_files(
 
 def fetch_all(service: Service, source: str, folder: Path) -> list[FileEntry]:
     """Download all files of a job or model, and say which came."""
-    if source.startswith("model-"):
+    if source.startswith("model-") or "@" in source:
         route = f"/v1/models/{source}"
         files = Model.model_validate_json(service.get(route).content).files
     else:

@@ -50,7 +50,12 @@ class Model(BaseModel):
 
     object: Literal["model"] = "model"
     id: str
-    name: str | None
+    name: str | None = Field(
+        description="Its job's, in the letters of a name; a teacher's ends in `-teacher`. With a "
+        "version or an alias it stands for the id: `NAME@3`, `NAME@production`."
+    )
+    version: int | None = Field(description="Of the name, from 1; no number comes twice.")
+    aliases: list[str]
     role: Literal["teacher", "student"]
     job_id: str
     architecture: dict[str, JsonValue]
@@ -63,6 +68,19 @@ class Model(BaseModel):
     created_at: datetime
     created: int = Field(description="`created_at` as OpenAI's clients read it: Unix seconds.")
     owned_by: str = Field(description="The project.")
+
+
+class ModelAlias(BaseModel):
+    """A word that stands for one version of a model's name."""
+
+    object: Literal["model_alias"] = "model_alias"
+    id: str = Field(description="`NAME@ALIAS`.")
+    name: str
+    alias: str
+    version: int
+    model_id: str
+    move: int = Field(description="Of all moves of the name's aliases its last; its entity tag.")
+    updated_at: datetime
 
 
 class ApiKey(BaseModel):

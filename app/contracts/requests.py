@@ -42,6 +42,12 @@ class Edit(Strict):
     metadata: Metadata = Field(default={}, description="In the place of all that there is.")
 
 
+class AliasTarget(Strict):
+    """What an alias is to stand for."""
+
+    version: int = Field(ge=1, le=999_999_999, description="A version of the alias's name.")
+
+
 class NewApiKey(Strict):
     """A key to be made."""
 

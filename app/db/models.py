@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.contracts.job import DesiredStatus, Status
+from app.contracts.naming import LONGEST_NAME
 from app.db.table import Table, one_of
 
 FINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
@@ -216,6 +217,9 @@ class Model(Table):
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     role: Mapped[str] = mapped_column(String(16))
     folder: Mapped[str] = mapped_column(String(64))
+    name: Mapped[str | None] = mapped_column(String(LONGEST_NAME))
+    version: Mapped[int | None] = mapped_column(Integer)
+    """Of its name, from 1; both are given when its job succeeds."""
     architecture: Mapped[dict[str, Any]]
     num_parameters: Mapped[int] = mapped_column(BigInteger)
     test_quality: Mapped[float]
@@ -225,6 +229,7 @@ class Model(Table):
         UniqueConstraint("job_id", "role"),
         CheckConstraint(one_of("role", ["teacher", "student"]), "role"),
         Index(None, "project_id", "id"),
+        Index(None, "project_id", "name", "version", unique=True),
     )
 
 

@@ -1,7 +1,7 @@
 """The models that jobs have made."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -25,14 +25,17 @@ def list_models(
     service: Service,
     after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    name: Annotated[str | None, Query(description="All versions of one name.")] = None,
+    role: Literal["teacher", "student"] | None = None,
 ) -> Page[Model]:
     """List the project's teachers and students."""
-    return results.list_models(service.database, caller.project_id, after, limit)
+    wanted = results.Wanted(name, role)
+    return results.list_models(service.database, caller.project_id, wanted, after, limit)
 
 
 @router.get("/{model_id}", summary="Read a model")
 def read_model(model_id: str, caller: ModelsReader, service: Service) -> Model:
-    """Read a model, with the list of its files."""
+    """Read a model, by its id, `NAME`, `NAME@VERSION` or `NAME@ALIAS`, with its list of files."""
     return results.read_model(service.database, caller.project_id, model_id)
 
 
@@ -69,7 +72,7 @@ def download_model(
     model_id: str, caller: ModelsReader, service: Service, request: Request
 ) -> Response:
     """Give all files of a model in one zip, whose bytes are the same each time."""
-    files = results.read_model(service.database, caller.project_id, model_id).files
-    content = archives.stream(service.storage, files)
-    digest = archives.digest(files)
-    return serve_made(request, content, digest, "application/zip", f"{model_id}.zip")
+    model = results.read_model(service.database, caller.project_id, model_id)
+    content = archives.stream(service.storage, model.files)
+    digest = archives.digest(model.files)
+    return serve_made(request, content, digest, "application/zip", f"{model.id}.zip")

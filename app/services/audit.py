@@ -27,6 +27,8 @@ Action = Literal[
     "job.resume",
     "job.delete",
     "file.create",
+    "model_alias.move",
+    "model_alias.remove",
     "file.delete",
     "upload.create",
     "upload.part",

@@ -10,6 +10,7 @@ from app.contracts.references import named_files, named_models
 from app.contracts.registry import DeletedFile
 from app.db import wishes
 from app.db.models import FINAL, File, Job, Knowledge, KnowledgeFile, Model
+from app.db.registry import ModelAlias
 from app.db.session import Database
 from app.db.uploads import Upload
 from app.errors import Conflict
@@ -17,22 +18,25 @@ from app.services import audit
 from app.services.ownership import find_to_change, owned
 
 MOST_NAMED = 5
-"""Jobs that a message names."""
+"""Jobs or aliases that a message names."""
 
 
 def delete_job(database: Database, project_id: str, job_id: str) -> None:
     """Delete a job with its events, metrics, logs, files and models.
 
     Raises:
-        Conflict: The job has not ended, or one that has not names a model of it.
+        Conflict: The job has not ended, or one that has not names a model of it, or an alias
+            stands for one.
     """
     with database.write() as session:
         job = find_to_change(session, Job, project_id, job_id)
         # Locked, so that no job that is being posted can come to name one of them meanwhile.
         models = session.scalars(select(Model.id).where(Model.job_id == job.id).with_for_update())
-        users = _jobs_naming(session, project_id, set(models))
+        held = set(models)
+        users = _jobs_naming(session, project_id, held)
         if users:
             raise Conflict(f"a model of this job is named by {_listed(users)}; cancel or await it")
+        _require_no_alias(session, held)
         wishes.delete_job(session, job)
         audit.note(session, project_id, "job.delete", job_id)
 
@@ -102,7 +106,17 @@ def _named(job: Job) -> set[str]:
     return {*named_models(spec).values(), *named_files(spec)}
 
 
-def _listed(job_ids: Iterable[str]) -> str:
-    ids = sorted(job_ids)
+def _require_no_alias(session: Session, models: set[str]) -> None:
+    """Refuse where an alias stands for one of some locked models; none can come to."""
+    rows = session.scalars(select(ModelAlias).where(ModelAlias.model_id.in_(models)))
+    aliases = [f"{row.name}@{row.alias}" for row in rows]
+    if aliases:
+        raise Conflict(
+            f"a model of this job is what {_listed(aliases)} stands for; move or remove the alias"
+        )
+
+
+def _listed(named: Iterable[str]) -> str:
+    ids = sorted(named)
     more = f" and {len(ids) - MOST_NAMED} more" if len(ids) > MOST_NAMED else ""
     return f"{', '.join(ids[:MOST_NAMED])}{more}"

@@ -1,12 +1,14 @@
 """Models read as repositories of the Hugging Face Hub: a projection, with no rows of its own."""
 
+from contextlib import suppress
+
 from app.contracts.hub import Repository, Sibling, TreeFile
 from app.contracts.job import FileEntry
 from app.contracts.registry import Model
 from app.db.session import Database
 from app.errors import HubNotFound, NotFound
 from app.services import archives
-from app.services.results import read_model
+from app.services.results import read_model, read_versions
 
 MAIN = "main"
 COMMIT_DIGITS = 40
@@ -58,15 +60,25 @@ def read_entry(
 def _find(
     database: Database, caller_project: str, project: str, model_id: str, revision: str
 ) -> tuple[Model, str]:
-    missing = HubNotFound("this project has no model with that id", "RepoNotFound")
+    missing = HubNotFound("this project has no model with that id or name", "RepoNotFound")
     if project != caller_project:
         raise missing
     try:
-        model = read_model(database, project, model_id)
+        newest = read_model(database, project, model_id)
     except NotFound:
         raise missing from None
-    commit = archives.digest(model.files)[:COMMIT_DIGITS]
-    if revision not in {MAIN, commit}:
-        message = f"given the revision {revision[:80]!r}; expected {MAIN!r} or {commit!r}"
-        raise HubNotFound(message, "RevisionNotFound")
-    return model, commit
+    is_name = model_id == newest.name
+    if is_name and revision != MAIN:
+        with suppress(NotFound):
+            model = read_model(database, project, f"{model_id}@{revision}")
+            return model, _commit(model)
+    for model in read_versions(database, project, model_id) if is_name else [newest]:
+        if revision in {MAIN, _commit(model)}:
+            return model, _commit(model)
+    others = "a version, an alias or a commit" if is_name else repr(_commit(newest))
+    message = f"given the revision {revision[:80]!r}; expected {MAIN!r} or {others}"
+    raise HubNotFound(message, "RevisionNotFound")
+
+
+def _commit(model: Model) -> str:
+    return archives.digest(model.files)[:COMMIT_DIGITS]

@@ -1,6 +1,8 @@
 """What jobs have delivered: their files and report, and the models made of them."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -11,8 +13,17 @@ from app.db.models import Job, JobFile
 from app.db.models import Model as ModelRow
 from app.db.session import Database
 from app.errors import Conflict, NotFound
+from app.services.naming import aliases_of, find_model
 from app.services.ownership import ends, find, newest, owned
 from app.storage import Storage
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which models; None for all."""
+
+    name: str | None = None
+    role: Literal["teacher", "student"] | None = None
 
 
 def list_job_files(database: Database, project_id: str, job_id: str) -> Page[FileEntry]:
@@ -46,23 +57,37 @@ def read_report(
     return b"".join(storage.read(sha256, 0, size))
 
 
-def list_models(database: Database, project_id: str, after: str | None, limit: int) -> Page[Model]:
+def list_models(
+    database: Database, project_id: str, wanted: Wanted, after: str | None, limit: int
+) -> Page[Model]:
+    query = owned(ModelRow, project_id)
+    if wanted.name is not None:
+        query = query.where(ModelRow.name == wanted.name)
+    if wanted.role is not None:
+        query = query.where(ModelRow.role == wanted.role)
     with database.read() as session:
-        query = owned(ModelRow, project_id)
         rows, has_more = newest(session, query, ModelRow, after, limit)
         data = _views(session, rows)
     return Page[Model](data=data, has_more=has_more, **ends([model.id for model in data]))
 
 
-def read_model(database: Database, project_id: str, model_id: str) -> Model:
+def read_model(database: Database, project_id: str, named: str) -> Model:
+    """Read a model by its id or name, as ``find_model``."""
     with database.read() as session:
-        return _views(session, [find(session, ModelRow, project_id, model_id)])[0]
+        return _views(session, [find_model(session, project_id, named)])[0]
 
 
-def read_model_file(database: Database, project_id: str, model_id: str, path: str) -> FileEntry:
+def read_versions(database: Database, project_id: str, name: str) -> list[Model]:
+    """Read all models of a name, the newest version first."""
+    query = owned(ModelRow, project_id).where(ModelRow.name == name)
+    with database.read() as session:
+        return _views(session, session.scalars(query.order_by(ModelRow.version.desc())).all())
+
+
+def read_model_file(database: Database, project_id: str, named: str, path: str) -> FileEntry:
     """Read one file of a model; ``path`` is within the model's folder."""
     with database.read() as session:
-        model = find(session, ModelRow, project_id, model_id)
+        model = find_model(session, project_id, named)
         return _entry(_row(session, model.job_id, f"{model.folder}/{path}"), path)
 
 
@@ -88,14 +113,18 @@ def _entry(row: JobFile, path: str) -> FileEntry:
     return FileEntry(path=path, bytes=row.bytes, sha256=row.sha256, media_type=row.media_type)
 
 
-def _views(session: Session, rows: list[ModelRow]) -> list[Model]:
+def _views(session: Session, rows: Sequence[ModelRow]) -> list[Model]:
     job_ids = [row.job_id for row in rows]
     files = files_of(session, job_ids)
     jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(job_ids)))}
-    return [_view(row, jobs[row.job_id], files.get(row.job_id, [])) for row in rows]
+    aliases = aliases_of(session, [row.id for row in rows])
+    return [
+        _view(row, jobs[row.job_id], files.get(row.job_id, []), aliases.get(row.id, []))
+        for row in rows
+    ]
 
 
-def _view(row: ModelRow, job: Job, files: list[FileEntry]) -> Model:
+def _view(row: ModelRow, job: Job, files: list[FileEntry], aliases: list[str]) -> Model:
     folder = f"{row.folder}/"
     inside = [
         file.model_copy(update={"path": file.path.removeprefix(folder)})
@@ -105,7 +134,9 @@ def _view(row: ModelRow, job: Job, files: list[FileEntry]) -> Model:
     return Model.model_validate(
         {
             "id": row.id,
-            "name": job.name,
+            "name": row.name,
+            "version": row.version,
+            "aliases": aliases,
             "role": row.role,
             "job_id": row.job_id,
             "architecture": row.architecture,

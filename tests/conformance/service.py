@@ -21,6 +21,7 @@ DatabaseKind = Literal["sqlite", "postgres"]
 DATABASES: tuple[DatabaseKind, ...] = get_args(DatabaseKind)
 JOBS = "/v1/distillation/jobs"
 SPEC: dict[str, Any] = {
+    "name": "digits",
     "dataset": {"source": "builtin", "name": "digits"},
     "teacher": {"source": "train", "architecture": {"name": "mlp"}},
     "student": {"architecture": {"name": "mlp", "hidden_sizes": [8]}},
@@ -79,7 +80,10 @@ def furnish(service: Service, client: httpx2.Client, folder: Path) -> None:
     names = service.names
     names["job_id"] = _jobs(service.served, client, folder)
     names["checkpoint_id"] = [_checkpoint(service.served, names["job_id"][0], folder)]
-    names["model_id"] = _ids(client, "/v1/models")
+    names["alias_id"] = ["digits@production", "digits@canary"]
+    for alias_id in names["alias_id"]:
+        _made(client.put(f"/v1/model_aliases/{alias_id}", json={"version": 1}))
+    names["model_id"] = [*_ids(client, "/v1/models"), *names["alias_id"], "digits", "digits@2"]
     names["path"] = [*FILES, "config.json"]
     names["knowledge_id"] = [
         put_knowledge(service.served.database),

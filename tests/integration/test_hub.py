@@ -50,7 +50,7 @@ def repository(served: Served, token: str, tmp_path_factory: pytest.TempPathFact
 def publish(served: Served, token: str, outputs: Path) -> str:
     """Let a job deliver the files as its student; return the repository's name."""
     headers = {"Authorization": f"Bearer {token}"}
-    httpx2.post(f"{served.url}{JOBS}", json=spec(), headers=headers).raise_for_status()
+    httpx2.post(f"{served.url}{JOBS}", json=spec(name="digits"), headers=headers).raise_for_status()
     for path, content in FILES.items():
         target = outputs / "student" / path
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -90,6 +90,21 @@ def test_a_commit_is_a_revision(
     )
     assert Path(again).name == commit
     assert hub.list_repo_files(repository, revision=commit) == sorted(FILES)
+
+
+def test_a_name_is_a_repository_and_its_alias_a_revision(
+    served: Served, hub: HfApi, token: str, repository: str, tmp_path: Path
+) -> None:
+    httpx2.put(
+        f"{served.url}/v1/model_aliases/digits@production",
+        json={"version": 1},
+        headers={"Authorization": f"Bearer {token}"},
+    ).raise_for_status()
+    named = f"{repository.partition('/')[0]}/digits"
+    folder = Path(hub.snapshot_download(named, revision="production", cache_dir=tmp_path))
+    assert files_in(folder) == FILES
+    assert folder.name == hub.model_info(repository).sha == hub.model_info(named).sha
+    assert hub.list_repo_files(named, revision=folder.name) == sorted(FILES)
 
 
 def test_one_file_is_kept_under_its_sha256(
@@ -166,7 +181,8 @@ def test_what_was_downloaded_answers_as_the_service_does(
     served: Served, hub: HfApi, token: str, repository: str, tmp_path: Path
 ) -> None:
     path = hub.hf_hub_download(repository, "onnx/model.onnx", cache_dir=tmp_path)
-    (example,) = re.findall(r"```bash\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    examples = re.findall(r"```bash\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    (example,) = (one for one in examples if "/predict" in one)
     model = repository.split("/")[1]
     done = subprocess.run(
         ["/bin/bash", "-euo", "pipefail", "-c", example],

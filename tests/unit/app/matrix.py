@@ -36,6 +36,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "change_webhook": {"json": {"description": MARK}},
     "predict": {"json": {"inputs": [[1, 2]]}},
     "create_fine_tuning_job": {"json": {"model": "mlp", "training_file": "digits", "suffix": MARK}},
+    "move_model_alias": {"json": {"version": 1}},
     "create_project_key": {"json": {"name": MARK, "scopes": ["jobs:read"]}},
 }
 """What a route takes, by its name; one that is not here is called without a body."""
@@ -123,6 +124,7 @@ class World:
             "file_id": lambda: str(self.api.upload(MARK.encode(), f"{MARK}.txt")["id"]),
             "upload_id": self._upload,
             "model_id": lambda: self._end(str(self.api.post_job(name=MARK)["id"])),
+            "alias_id": self._alias,
             "knowledge_id": lambda: knowledge_of(self.api),
             "key_id": self._key,
             "webhook_id": self._webhook,
@@ -156,6 +158,14 @@ class World:
     def _webhook(self) -> str:
         body = {"url": f"https://hooks.example.com/{MARK}"}
         return str(self.api.client.post("/v1/webhooks", json=body).json()["id"])
+
+    def _alias(self) -> str:
+        # Not by the mark: who is refused is told what they named.
+        self._end(str(self.api.post_job(name="aliased", metadata={"mark": MARK})["id"]))
+        alias_id = "aliased@production"
+        path = f"/v1/model_aliases/{alias_id}"
+        assert self.api.client.put(path, json={"version": 1}).status_code == 200
+        return alias_id
 
     def _delivery(self, webhook_id: str) -> str:
         return str(self.api.client.post(f"/v1/webhooks/{webhook_id}/test").json()["id"])

@@ -1,0 +1,65 @@
+"""The tables of the registry: the names of models, their versions and aliases."""
+
+from datetime import datetime
+
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Integer, String, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from app.contracts.naming import LONGEST_ALIAS, LONGEST_NAME, published_name
+from app.db.models import Job, Model
+from app.db.table import Table
+
+
+class ModelSeries(Table):
+    """A name that models of a project have; it outlives them, so that no number is used twice."""
+
+    __tablename__ = "model_series"
+
+    project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"), primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME), primary_key=True)
+    newest_version: Mapped[int] = mapped_column(Integer)
+    num_moves: Mapped[int] = mapped_column(BigInteger)
+
+
+class ModelAlias(Table):
+    """A word that stands for one version of a name."""
+
+    __tablename__ = "model_aliases"
+
+    project_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    name: Mapped[str] = mapped_column(String(LONGEST_NAME), primary_key=True)
+    alias: Mapped[str] = mapped_column(String(LONGEST_ALIAS), primary_key=True)
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), index=True)
+    move: Mapped[int] = mapped_column(BigInteger)
+    """Which of all moves of the name's aliases was its last; no two are the same."""
+    updated_at: Mapped[datetime]
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["project_id", "name"], ["model_series.project_id", "model_series.name"]
+        ),
+    )
+
+
+def publish(session: Session, job: Job) -> None:
+    """Make the models of a job the newest versions of their names, where the job has a name."""
+    models = session.scalars(select(Model).where(Model.job_id == job.id))
+    named = {published_name(job.name, model.role): model for model in models}
+    # In the order of the alphabet, so that no two jobs wait for each other's names.
+    for name in sorted(name for name in named if name is not None):
+        series = hold_series(session, job.project_id, name)
+        series.newest_version += 1
+        named[name].name, named[name].version = name, series.newest_version
+
+
+def hold_series(session: Session, project_id: str, name: str) -> ModelSeries:
+    """Lock a name, made where it is new: its versions and moves of its aliases come in turn."""
+    identity = {"project_id": project_id, "name": name}
+    dialect = session.get_bind().dialect.name
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    new = insert(ModelSeries).values(**identity, newest_version=0, num_moves=0)
+    session.execute(new.on_conflict_do_nothing())
+    return session.get_one(
+        ModelSeries, (project_id, name), with_for_update=True, populate_existing=True
+    )
