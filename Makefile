@@ -3,8 +3,9 @@ BIN := .venv/bin
 SERVICE := .venv/.service-installed
 TOOLS := .venv/.tools-installed
 FASHION := .venv/fashion-mnist
+MLFLOW := .venv-mlflow/bin/mlflow
 
-.PHONY: help install demo up test check conformance conformance-full faults-quick faults bench bench-api bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows bench-checkpoints
+.PHONY: help install demo up test check conformance conformance-full faults-quick faults bench bench-api bench-load bench-files bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows bench-checkpoints
 .DEFAULT_GOAL := help
 
 help:  ## say what each target does
@@ -40,7 +41,7 @@ faults-quick: $(TOOLS)  ## kill, stop, cut, fill and damage all parts of a runni
 faults: $(TOOLS)  ## the same thousands of times; many hours
 	$(BIN)/python -m tests.faults --full --lanes 2
 
-bench: bench-images bench-knowledge-rows bench-missing-class bench-digits bench-checkpoints bench-api  ## every figure that has a bar
+bench: bench-images bench-knowledge-rows bench-missing-class bench-digits bench-checkpoints bench-api bench-load bench-files  ## every figure that has a bar
 
 bench-images: $(TOOLS) $(FASHION)  ## is distilling from knowledge faster than running the teacher along?
 	$(BIN)/python -m benchmarks.image_distillation
@@ -57,8 +58,19 @@ bench-losses: $(TOOLS)  ## which losses help? all of them on ten seeds of digits
 bench-checkpoints: $(TOOLS)  ## what do checkpoints cost? at most 2 % of the time
 	$(BIN)/python -m benchmarks.checkpoint_overhead
 
-bench-api: $(TOOLS)  ## how fast is the API process ready, and how large is it?
+bench-api: $(TOOLS) $(MLFLOW)  ## how fast is the API ready, how large is it, how fast beside MLflow's server?
 	$(BIN)/python -m benchmarks.api_process
+	$(BIN)/python -m benchmarks.api_rates $(MLFLOW)
+
+bench-load: $(TOOLS)  ## what are 1,000 clients at once answered, and what do racing copies of a request make?
+	$(BIN)/python -m benchmarks.load
+
+$(MLFLOW):
+	$(PYTHON) -m venv .venv-mlflow
+	.venv-mlflow/bin/python -m pip install --quiet mlflow==3.17.2 "psycopg[binary]"
+
+bench-files: $(TOOLS)  ## does a file of 5 GB go to the API and back in 64 MiB of memory?
+	$(BIN)/python -m benchmarks.large_files
 
 bench-digits: $(TOOLS)  ## does distilling help? ten seeds on digits, with a bar to clear
 	$(BIN)/python -m benchmarks.digits

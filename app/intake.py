@@ -22,7 +22,7 @@ from app.services.payloads import check_json
 log = get_logger(__name__)
 
 MOST_BODY_BYTES = 1024 * 1024
-STREAMED = {("POST", "/v1/files")}
+STREAMED = re.compile(r"POST (/v1/files|/v1/uploads/[^/]+/parts)")
 """Routes that read their body themselves, piece by piece."""
 
 SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -79,7 +79,7 @@ class Intake:
             await self._gate.admit(scope, caller)
             if "\0" in scope["path"] or b"%00" in scope["query_string"]:
                 raise BadRequest("the address has a NUL in it")
-            if (scope["method"], scope["path"]) not in STREAMED:
+            if not STREAMED.fullmatch(f"{scope['method']} {scope['path']}"):
                 receive = _again(_checked(scope, await _whole(receive)), receive)
         except ServiceError as error:
             await problems.respond(Request(scope), error)(scope, receive, send)

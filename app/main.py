@@ -43,6 +43,7 @@ from app.routes import (
     projects,
     result_files,
     results,
+    uploads,
     usage,
     webhooks,
 )
@@ -56,9 +57,9 @@ from app.tracing import open_tracing
 ROUTERS = [
     module.router
     for module in (
-        *(jobs, history, event_stream, checkpoints, results, result_files, files, knowledge),
-        *(models, model_aliases, predictions, hub, fine_tuning, catalog, installation, usage),
-        *(webhooks, api_keys, projects, audit, health, metrics),
+        *(jobs, history, event_stream, checkpoints, results, result_files, files, uploads),
+        *(knowledge, models, model_aliases, predictions, hub, fine_tuning, catalog, installation),
+        *(usage, webhooks, api_keys, projects, audit, health, metrics),
     )
 ]
 

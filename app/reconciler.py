@@ -23,6 +23,7 @@ from app.db.session import Database, database_now
 from app.queue import Queue
 from app.services import audit
 from app.services.collection import BlobCollector
+from app.services.completion import UploadCollector
 from app.services.idempotency import forget_old
 from app.storage import Storage
 
@@ -107,16 +108,18 @@ def run(settings: Settings) -> None:
     database = Database(settings.database_url)
     queue = Queue(settings.broker_url)
     reconciler = Reconciler(database, queue, settings)
-    collector = BlobCollector(database, Storage(settings.storage_url))
+    storage = Storage(settings.storage_url)
+    collectors = (BlobCollector(database, storage), UploadCollector(database, storage))
     log.info("reconciler_started", lease_seconds=settings.lease_seconds)
     while not stop.wait(settings.reap_seconds):
         reconciler.tick()
-        collect(collector)
+        for collector in collectors:
+            collect(collector)
     queue.close()
     database.close()
 
 
-def collect(collector: BlobCollector) -> None:
+def collect(collector: BlobCollector | UploadCollector) -> None:
     """Let blobs be collected; a storage or database that is away is only noted."""
     try:
         collector.tick()

@@ -3,7 +3,8 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +13,17 @@ import obstore
 from obstore.store import LocalStore, ObjectStore, S3Store
 
 CHUNK_BYTES = 4 * 1024 * 1024
+FOLDER_CHUNK_BYTES = 1024 * 1024
+"""Of a folder less is read at once: there is no request to be saved, but memory is."""
 PRESIGNED_FOR = timedelta(minutes=15)
 STALE_AFTER = timedelta(hours=12)
 """``put`` writes older blobs again, lest it rely on one that is about to be collected."""
 NUM_PARTS = 256
+PIECE_BYTES = 8 * 1024 * 1024
+PIECES_AT_ONCE = 2
+"""A large blob is written in pieces; so many of one blob are in memory."""
+
+Content = bytes | Iterator[bytes]
 
 
 @dataclass(frozen=True)
@@ -38,27 +46,50 @@ class Storage:
         """Open ``url``: a folder, made when it does not exist, or ``s3://BUCKET/PREFIX``."""
         self._store: ObjectStore
         self._folder: Path | None = None
+        self._chunk_bytes = CHUNK_BYTES
         if url.startswith("s3://"):
             self._store = S3Store.from_url(url, client_options={"allow_http": True})
         else:
             self._folder = Path(url).absolute()
+            self._chunk_bytes = FOLDER_CHUNK_BYTES
             self._store = LocalStore(prefix=self._folder, mkdir=True)
 
     def put(self, path: Path) -> str:
         """Store a file and return its sha256 in hex."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        blob = self.find(digest)
-        is_damaged = blob is not None and self._is_marked(digest)
-        # A blob of another size was cut short by bad luck, and is written again.
-        is_whole = blob is not None and blob.bytes == path.stat().st_size and not is_damaged
-        if blob is None or not is_whole or blob.age > STALE_AFTER:
-            obstore.put(self._store, _key(digest), path)
-            if self._folder is not None:
-                _sync(self._folder / _key(digest))
-        if is_damaged:
-            self._delete(_mark(digest))
+        self._keep(digest, path.stat().st_size, lambda: path)
         return digest
+
+    def put_chunks(self, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
+        """Store ``size`` bytes whose digest is known; they are not asked for if they are there.
+
+        Raises:
+            ValueError: They have another digest; nothing is stored.
+        """
+        self._keep(sha256, size, lambda: _small_at_once(_verified(sha256, chunks), size))
+
+    def put_part(self, upload_id: str, part_id: str, size: int, chunks: Iterable[bytes]) -> None:
+        """Store a part of an upload that is not whole yet."""
+        key = f"{_upload(upload_id)}/{part_id}"
+        self._write(key, _small_at_once(iter(chunks), size))
+
+    def read_part(self, upload_id: str, part_id: str, size: int) -> Iterator[bytes]:
+        """Yield the bytes of a part.
+
+        Raises:
+            FileNotFoundError: There is no such part.
+        """
+        return self._read(f"{_upload(upload_id)}/{part_id}", 0, size)
+
+    def delete_parts(self, upload_id: str) -> None:
+        """Remove all parts of an upload; where there are none is no error."""
+        for metas in obstore.list(self._store, prefix=_upload(upload_id), chunk_size=1000):
+            for meta in metas:
+                self._delete(meta["path"])
+        if self._folder is not None:
+            with contextlib.suppress(OSError):
+                (self._folder / _upload(upload_id)).rmdir()
 
     def prepare(self) -> None:
         """Write a first blob, an empty one, so that what cannot be written shows at once.
@@ -76,11 +107,11 @@ class Storage:
         Raises:
             FileNotFoundError: There is no such blob.
         """
-        for offset in range(start, end, CHUNK_BYTES):
-            chunk = obstore.get_range(
-                self._store, _key(sha256), start=offset, end=min(offset + CHUNK_BYTES, end)
-            )
-            yield bytes(chunk)
+        return self._read(_key(sha256), start, end)
+
+    def local_path(self, sha256: str) -> Path | None:
+        """Return the file of a blob, to be read only, or None where blobs are not in a folder."""
+        return None if self._folder is None else self._folder / _key(sha256)
 
     def fetch(
         self, sha256: str, size: int, target: Path, check: Callable[[], None] = lambda: None
@@ -137,6 +168,33 @@ class Storage:
         """Remove a blob; one that is not there is no error."""
         self._delete(_key(sha256))
 
+    def _keep(self, sha256: str, size: int, content: Callable[[], Path | Content]) -> None:
+        """Write a blob unless it is there, whole and young."""
+        blob = self.find(sha256)
+        is_damaged = blob is not None and self._is_marked(sha256)
+        # A blob of another size was cut short by bad luck, and is written again.
+        is_whole = blob is not None and blob.bytes == size and not is_damaged
+        if blob is None or not is_whole or blob.age > STALE_AFTER:
+            self._write(_key(sha256), content())
+        if is_damaged:
+            self._delete(_mark(sha256))
+
+    def _write(self, key: str, content: Path | Content) -> None:
+        obstore.put(
+            self._store,
+            key,
+            content,
+            chunk_size=PIECE_BYTES,
+            max_concurrency=PIECES_AT_ONCE,
+        )
+        if self._folder is not None:
+            _sync(self._folder / key)
+
+    def _read(self, key: str, start: int, end: int) -> Iterator[bytes]:
+        for offset in range(start, end, self._chunk_bytes):
+            stop = min(offset + self._chunk_bytes, end)
+            yield bytes(obstore.get_range(self._store, key, start=offset, end=stop))
+
     def _delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             obstore.delete(self._store, key)
@@ -147,6 +205,29 @@ class Storage:
         except FileNotFoundError:
             return False
         return True
+
+
+def _verified(sha256: str, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    digest = hashlib.sha256()
+    for chunk in chunks:
+        digest.update(chunk)
+        yield chunk
+    if digest.hexdigest() != sha256:
+        raise ValueError(f"the bytes have the sha256 {digest.hexdigest()}, not {sha256}")
+
+
+def _small_at_once(chunks: Iterator[bytes], size: int) -> Content:
+    """Join what is one piece: S3 would be asked three times for it, or never for an empty one."""
+    return b"".join(chunks) if size <= PIECE_BYTES else _ahead(chunks)
+
+
+def _ahead(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Take chunks in a thread, one ahead: obstore cannot read from one where it writes to one."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, chunks, None)
+        while (chunk := coming.result()) is not None:
+            coming = pool.submit(next, chunks, None)
+            yield chunk
 
 
 def _sync(path: Path) -> None:
@@ -162,6 +243,10 @@ def _sync(path: Path) -> None:
 
 def _key(sha256: str) -> str:
     return f"blobs/{sha256[:2]}/{sha256}"
+
+
+def _upload(upload_id: str) -> str:
+    return f"uploads/{upload_id}"
 
 
 def _mark(sha256: str) -> str:

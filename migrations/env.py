@@ -8,6 +8,7 @@ from app.db import (  # noqa: F401 (their tables are the metadata's)
     models,
     quotas,
     registry,
+    uploads,
     webhooks,
 )
 from app.db.table import Table

@@ -15,6 +15,8 @@ _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _IN_NO_NAME = re.compile(r"[^A-Za-z0-9._]+")
 _TWICE = re.compile(r"[.-]{2,}")
 _ID = "model-"
+_AT_NO_END = re.compile(r"(?:[._-]|\.git)+$")
+"""The Hub's clients refuse what looks like a repository's address."""
 _AT_NO_START = re.compile(rf"^(?:[._-]|{_ID})+")
 
 
@@ -48,6 +50,6 @@ def published_name(job_name: str | None, role: str) -> str | None:
     """
     suffix = "-teacher" if role == "teacher" else ""
     plain = _TWICE.sub("-", _IN_NO_NAME.sub("-", job_name or ""))
-    plain = _AT_NO_START.sub("", plain).rstrip("._-")
+    plain = _AT_NO_END.sub("", _AT_NO_START.sub("", plain))
     name = plain + suffix
     return name if plain and len(name) <= LONGEST_NAME and not name.startswith(_ID) else None

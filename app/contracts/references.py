@@ -1,7 +1,14 @@
 """What teaches in a job, and what a spec names by id, each with its JSON pointer."""
 
+from app.contracts.dataset import FileDataset
 from app.contracts.job import JobSpec
-from app.contracts.model import Ensemble, ModelInitialization, RegisteredTeacher, TrainedTeacher
+from app.contracts.model import (
+    Ensemble,
+    ModelInitialization,
+    RegisteredTeacher,
+    SignalsTeacher,
+    TrainedTeacher,
+)
 
 
 def teachers(spec: JobSpec) -> dict[str, TrainedTeacher | RegisteredTeacher]:
@@ -31,3 +38,9 @@ def named_models(spec: JobSpec) -> dict[str, str]:
     if isinstance(spec.student.initialize, ModelInitialization):
         named["/student/initialize/model"] = spec.student.initialize.model
     return named
+
+
+def named_files(spec: JobSpec) -> list[str]:
+    """Return the ids of all uploaded files that a job reads."""
+    files = [spec.dataset.file] if isinstance(spec.dataset, FileDataset) else []
+    return [*files, spec.teacher.file] if isinstance(spec.teacher, SignalsTeacher) else files

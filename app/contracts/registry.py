@@ -31,7 +31,18 @@ class File(BaseModel):
     bytes: int
     sha256: str
     media_type: str
-    created_at: datetime
+    status: Literal["processed"] = Field(
+        "processed", description="OpenAI's clients expect it; a file is there once it is answered."
+    )
+    created_at: int = Field(description="In Unix seconds, as OpenAI's clients expect.")
+
+
+class DeletedFile(BaseModel):
+    """What is left of a file that was deleted."""
+
+    object: Literal["file"] = "file"
+    id: str
+    deleted: Literal[True] = True
 
 
 class Model(BaseModel):

@@ -1,73 +1,42 @@
-"""Uploaded files: send, list, read."""
+"""Uploaded files: send, list, read, preview, delete."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Annotated, BinaryIO
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.datastructures import UploadFile
 from starlette.responses import Response
-from starlette.types import Message, Receive
 
 from app.access import FilesWriter, Service
-from app.contracts.registry import File, Page
+from app.contracts.preview import Preview
+from app.contracts.registry import DeletedFile, File, Page
+from app.contracts.uploads import MOST_UPLOAD_BYTES
 from app.downloads import RESPONSES, Blob, serve
-from app.errors import InvalidPayload, Problem, TooLarge
-from app.services import files
+from app.forms import Form, form_schema, receive_form
+from app.services import deletion, files, previews
 
-MOST_UPLOAD_BYTES = 10 * 1024**3
-
-FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary"},
-                        "purpose": {"type": "string", "default": "dataset"},
-                    },
-                }
-            }
-        },
-    }
-}
+FORM = form_schema("file", {"purpose": {"type": "string", "default": "dataset"}})
 
 router = APIRouter(prefix="/v1/files", tags=["Files"])
 
 
-@dataclass(frozen=True)
-class Upload:
-    content: BinaryIO
-    filename: str
-    purpose: str
-
-
-async def receive_upload(request: Request, _caller: FilesWriter) -> AsyncIterator[Upload]:
+async def receive_upload(request: Request, _caller: FilesWriter) -> AsyncIterator[Form]:
     """Read the form into a temporary file, once the caller is known: a stranger fills no disk."""
-    limited = Request(request.scope, _limited(request))
-    async with limited.form(max_files=1, max_fields=8, max_part_size=1024) as form:
-        file = form.get("file")
-        if not isinstance(file, UploadFile):
-            message = "expected a form (multipart/form-data) with a file in its field 'file'"
-            raise InvalidPayload([Problem("/file", "missing", message)])
-        yield Upload(file.file, file.filename or "", str(form.get("purpose", "dataset")))
+    async with receive_form(request, "file", MOST_UPLOAD_BYTES) as form:
+        yield form
 
 
 @router.post("", summary="Upload a file", status_code=201, openapi_extra=FORM)
 def create_file(
-    caller: FilesWriter, service: Service, upload: Annotated[Upload, Depends(receive_upload)]
+    caller: FilesWriter, service: Service, form: Annotated[Form, Depends(receive_upload)]
 ) -> File:
     """Keep a file; what kind it is, its own bytes say."""
     return files.store_file(
         service.database,
         service.storage,
         caller.project_id,
-        upload.content,
-        upload.filename,
-        upload.purpose,
+        form.content,
+        form.filename,
+        form.fields.get("purpose", "dataset"),
     )
 
 
@@ -75,17 +44,43 @@ def create_file(
 def list_files(
     caller: FilesWriter,
     service: Service,
+    purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
+    order: Annotated[files.Order, Query(description="`asc` for the oldest first.")] = "desc",
     after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 20,
 ) -> Page[File]:
     """List the project's files."""
-    return files.list_files(service.database, caller.project_id, after, limit)
+    return files.list_files(service.database, caller.project_id, purpose, order, after, limit)
 
 
 @router.get("/{file_id}", summary="Read what is known of a file")
 def read_file(file_id: str, caller: FilesWriter, service: Service) -> File:
     """Read a file's name, size, digest and kind."""
     return files.read_file(service.database, caller.project_id, file_id)
+
+
+@router.get("/{file_id}/preview", summary="Look at what a file holds")
+def preview_file(
+    file_id: str,
+    caller: FilesWriter,
+    service: Service,
+    label: Annotated[
+        str,
+        Query(min_length=1, max_length=200, description="The column whose classes are counted."),
+    ] = "label",
+    delimiter: Annotated[
+        Literal[",", ";", "\t", "|"] | None, Query(description="Guessed where not given.")
+    ] = None,
+) -> Preview:
+    """Show first rows, columns, class counts, and why a job would refuse the file, line by line."""
+    file = files.read_file(service.database, caller.project_id, file_id)
+    return previews.preview(service.storage, file, label, delimiter or "")
+
+
+@router.delete("/{file_id}", summary="Delete a file")
+def delete_file(file_id: str, caller: FilesWriter, service: Service) -> DeletedFile:
+    """Delete a file; 409 while a job that has not ended names it."""
+    return deletion.delete_file(service.database, caller.project_id, file_id)
 
 
 @router.get(
@@ -105,18 +100,3 @@ def read_file_content(
     file = files.read_file(service.database, caller.project_id, file_id)
     blob = Blob(file.sha256, file.bytes, file.media_type, file.filename)
     return serve(request, service.storage, blob)
-
-
-def _limited(request: Request) -> Receive:
-    """Receive a request's body up to the most that is taken."""
-    received = 0
-
-    async def receive() -> Message:
-        nonlocal received
-        message = await request.receive()
-        received += len(message.get("body", b""))
-        if received > MOST_UPLOAD_BYTES:
-            raise TooLarge(f"the upload has more than {MOST_UPLOAD_BYTES} bytes")
-        return message
-
-    return receive

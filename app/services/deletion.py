@@ -2,15 +2,17 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import String, cast, delete, or_, select
+from sqlalchemy import String, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.contracts.job import JobSpec
-from app.contracts.references import named_models
+from app.contracts.references import named_files, named_models
+from app.contracts.registry import DeletedFile
 from app.db import wishes
-from app.db.models import FINAL, Job, Knowledge, KnowledgeFile, Model
+from app.db.models import FINAL, File, Job, Knowledge, KnowledgeFile, Model
 from app.db.registry import ModelAlias
 from app.db.session import Database
+from app.db.uploads import Upload
 from app.errors import Conflict
 from app.services import audit
 from app.services.ownership import find_to_change, owned
@@ -58,8 +60,27 @@ def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> 
         audit.note(session, project_id, "knowledge.delete", knowledge_id)
 
 
+def delete_file(database: Database, project_id: str, file_id: str) -> DeletedFile:
+    """Delete an uploaded file; its bytes go when nothing else holds them.
+
+    Raises:
+        Conflict: A job that has not ended names it.
+    """
+    with database.write() as session:
+        file = find_to_change(session, File, project_id, file_id)
+        users = _jobs_naming(session, project_id, {file_id})
+        if users:
+            raise Conflict(f"this file is named by {_listed(users)}; cancel or await it")
+        session.execute(update(Upload).where(Upload.file_id == file_id).values(file_id=None))
+        session.delete(file)
+        audit.note(session, project_id, "file.delete", file_id)
+    return DeletedFile(id=file_id)
+
+
 def hold_named(session: Session, project_id: str, spec: JobSpec) -> None:
-    """Keep the models and the knowledge that a spec names until the transaction ends."""
+    """Keep the files, models and knowledge that a spec names until the transaction ends."""
+    files = owned(File, project_id).where(File.id.in_(named_files(spec)))
+    session.execute(files.order_by(File.id).with_for_update(read=True))
     models = select(Model.id).where(Model.id.in_(named_models(spec).values()))
     session.execute(models.order_by(Model.id).with_for_update(read=True))
     named = [spec.teacher.knowledge] if spec.teacher.source == "knowledge" else []
@@ -67,21 +88,22 @@ def hold_named(session: Session, project_id: str, spec: JobSpec) -> None:
     session.execute(knowledge.with_for_update(read=True))
 
 
-def _jobs_naming(session: Session, project_id: str, models: set[str]) -> list[str]:
-    """Return the jobs that have not ended and name one of some models."""
-    if not models:
+def _jobs_naming(session: Session, project_id: str, ids: set[str]) -> list[str]:
+    """Return the jobs that have not ended and name one of some models or files."""
+    if not ids:
         return []
     text = cast(Job.resolved_spec, String)
     candidates = session.scalars(
         owned(Job, project_id).where(
-            Job.status.not_in(FINAL), or_(*(text.contains(model) for model in models))
+            Job.status.not_in(FINAL), or_(*(text.contains(one) for one in ids))
         )
     )
-    return [
-        job.id
-        for job in candidates
-        if models & set(named_models(JobSpec.model_validate(job.resolved_spec)).values())
-    ]
+    return [job.id for job in candidates if ids & _named(job)]
+
+
+def _named(job: Job) -> set[str]:
+    spec = JobSpec.model_validate(job.resolved_spec)
+    return {*named_models(spec).values(), *named_files(spec)}
 
 
 def _require_no_alias(session: Session, models: set[str]) -> None:

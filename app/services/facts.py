@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from app.contracts import known_data
-from app.contracts.dataset import AnyDataset, FileDataset, Task
+from app.contracts.dataset import AnyDataset, Task
 from app.contracts.job import JobSpec
 from app.contracts.known_data import Shape
 from app.contracts.layers import Layers, layers_of
@@ -16,10 +16,9 @@ from app.contracts.model import (
     AnyArchitecture,
     KnowledgeTeacher,
     RegisteredTeacher,
-    SignalsTeacher,
     TrainedTeacher,
 )
-from app.contracts.references import named_models, registered_teachers
+from app.contracts.references import named_files, named_models, registered_teachers
 from app.db.models import File, Job, JobFile, Knowledge, Model
 from app.services.ownership import owned
 
@@ -98,10 +97,7 @@ def gather(session: Session, project_id: str, spec: JobSpec) -> Facts:
     if isinstance(spec.teacher, KnowledgeTeacher):
         named = Knowledge.id == spec.teacher.knowledge
         knowledge = session.scalar(owned(Knowledge, project_id).where(named))
-    files = [spec.dataset.file] if isinstance(spec.dataset, FileDataset) else []
-    if isinstance(spec.teacher, SignalsTeacher):
-        files.append(spec.teacher.file)
-    rows = session.scalars(owned(File, project_id).where(File.id.in_(files)))
+    rows = session.scalars(owned(File, project_id).where(File.id.in_(named_files(spec))))
     return Facts(
         spec=spec,
         models=_models(session, project_id, set(named_models(spec).values())),

@@ -11,8 +11,8 @@ from app.contracts.job import Job, Status, WaitingReason
 from app.contracts.registry import Page
 from app.contracts.requests import Edit
 from app.db import wishes
+from app.db.models import FINAL, Model, Worker
 from app.db.models import Job as JobRow
-from app.db.models import Model, Worker
 from app.db.quotas import Quota, projects_running_their_most
 from app.db.session import Database, database_now
 from app.errors import PreconditionFailed
@@ -115,11 +115,14 @@ def resume(database: Database, queue: Queue, project_id: str, job_id: str) -> Jo
 
 def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
     """Show jobs with what other tables know of them, in a fixed number of queries."""
-    job_ids = [row.id for row in rows]
-    files = files_of(session, job_ids)
+    # What a job delivers is committed with its end: of others there is nothing to look for.
+    ended = [row.id for row in rows if row.status in FINAL]
+    files = files_of(session, ended) if ended else {}
     models = {
         (model.job_id, model.role): model.id
-        for model in session.scalars(select(Model).where(Model.job_id.in_(job_ids)))
+        for model in (
+            session.scalars(select(Model).where(Model.job_id.in_(ended))) if ended else ()
+        )
     }
     now = database_now(session)
     gpus_there = most_gpus(session, now)

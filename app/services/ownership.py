@@ -8,10 +8,13 @@ from sqlalchemy.orm import Session
 
 from app.db.audit import AuditEntry
 from app.db.models import ApiKey, File, Job, Knowledge, Model, Project
+from app.db.uploads import Upload
 from app.db.webhooks import Webhook, WebhookDelivery
 from app.errors import NotFound
 
-Owned = TypeVar("Owned", ApiKey, AuditEntry, File, Job, Knowledge, Model, Webhook, WebhookDelivery)
+Owned = TypeVar(
+    "Owned", ApiKey, AuditEntry, File, Job, Knowledge, Model, Upload, Webhook, WebhookDelivery
+)
 Listed = TypeVar(
     "Listed", ApiKey, AuditEntry, File, Job, Knowledge, Model, Project, Webhook, WebhookDelivery
 )
@@ -23,6 +26,7 @@ NAMES = {
     Job: "job",
     Knowledge: "knowledge",
     Model: "model",
+    Upload: "upload",
     Webhook: "webhook",
     WebhookDelivery: "delivery",
 }

@@ -8,6 +8,7 @@ from app.contracts.projects import Quotas, Usage, UsageOf
 from app.db.models import File, Job, JobFile, Knowledge, KnowledgeFile
 from app.db.quotas import Quota, QuotaName, count_jobs
 from app.db.session import Database
+from app.db.uploads import Upload, UploadPart
 from app.errors import QuotaExceeded
 from app.services.ownership import owned
 
@@ -98,11 +99,6 @@ def require_room_to_store(session: Session, project_id: str, size: int, sha256: 
         )
 
 
-def limits_storage(session: Session, project_id: str) -> bool:
-    """Tell whether what a project stores is limited."""
-    return _limit(session, project_id, QuotaName.STORED_BYTES) is not None
-
-
 def _limit(session: Session, project_id: str, name: QuotaName) -> int | None:
     query = select(Quota.most).where(Quota.project_id == project_id, Quota.name == name)
     return session.scalar(query)
@@ -134,6 +130,9 @@ def _blobs(project_id: str) -> Subquery:
         owned(Knowledge, project_id)
         .join(KnowledgeFile, KnowledgeFile.knowledge_id == Knowledge.id)
         .with_only_columns(KnowledgeFile.sha256, KnowledgeFile.bytes),
+        owned(Upload, project_id)
+        .join(UploadPart, UploadPart.upload_id == Upload.id)
+        .with_only_columns(UploadPart.sha256, UploadPart.bytes),
     ).subquery()
 
 

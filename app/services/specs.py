@@ -11,8 +11,8 @@ from app.contracts.layer_names import MOST_NEAREST
 from app.contracts.response_losses import Labels
 from app.contracts.training import Step
 from app.errors import InvalidPayload, Problem
+from app.services.content import GZIP, TAR, TEXT, ZIP
 from app.services.facts import Facts, gather
-from app.services.files import GZIP, TAR, TEXT, ZIP
 from app.services.initialization import check_initialization
 from app.services.layers import check_layers
 from app.services.objectives import check_losses, objectives

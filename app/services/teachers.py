@@ -13,8 +13,8 @@ from app.contracts.model import (
 from app.contracts.references import named_models
 from app.db.models import Knowledge
 from app.errors import Problem
+from app.services.content import PARQUET
 from app.services.facts import Facts, RegisteredModel
-from app.services.files import PARQUET
 from app.services.scheme import NEEDS_IMAGES
 
 PART_OF_VIEWS = "a recorded answer belongs to the very view of an example that the teacher saw"

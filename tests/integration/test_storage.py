@@ -3,13 +3,14 @@
 import hashlib
 import time
 import urllib.request
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from obstore.exceptions import BaseError
 
-from app.storage import CHUNK_BYTES, Storage
+from app.storage import CHUNK_BYTES, PIECE_BYTES, Storage
 
 CONTENT = bytes(range(256)) * (CHUNK_BYTES // 256) + b"the end"
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -135,3 +136,28 @@ def test_a_key_that_may_not_write_is_noticed_at_once(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with pytest.raises((BaseError, PermissionError)):
         Storage(s3_url).prepare()
+
+
+def test_parts_are_kept_apart_and_become_a_blob_without_being_in_memory(storage: Storage) -> None:
+    content = CONTENT * (PIECE_BYTES // len(CONTENT) + 2)
+    digest = hashlib.sha256(content).hexdigest()
+    half = len(content) // 2 + 1
+    for name, part in (("one", content[:half]), ("two", content[half:])):
+        storage.put_part("upload-1", name, len(part), iter([part]))
+    storage.put_part("upload-10", "one", 1, iter([b"x"]))
+
+    def chunks() -> Iterator[bytes]:
+        yield from storage.read_part("upload-1", "one", half)
+        yield from storage.read_part("upload-1", "two", len(content) - half)
+
+    with pytest.raises(ValueError, match=digest):
+        storage.put_chunks("0" * 64, len(content), chunks())
+    assert storage.find("0" * 64) is None
+    storage.put_chunks(digest, len(content), chunks())
+    assert b"".join(storage.read(digest, 0, len(content))) == content
+
+    storage.delete_parts("upload-1")
+    storage.delete_parts("upload-1")
+    with pytest.raises(FileNotFoundError):
+        next(storage.read_part("upload-1", "one", half))
+    assert next(storage.read_part("upload-10", "one", 1)) == b"x"

@@ -16,12 +16,9 @@ from pathlib import Path
 from stat import S_ISLNK
 from typing import IO
 
+from app.contracts.data_limits import HARMLESS_BYTES, MAX_MEMBERS, MAX_NAME_LENGTH, MAX_RATIO
 from worker.distillation.errors import BadInput
 
-MAX_MEMBERS = 100_000
-MAX_RATIO = 100
-HARMLESS_BYTES = 64 * 2**20  # what may come of however little: tiny pictures pack very well
-MAX_NAME_LENGTH = 1000
 _BROKEN = (
     OSError,
     EOFError,

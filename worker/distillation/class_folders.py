@@ -11,14 +11,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
+from app.contracts.data_limits import BESIDE_IMAGES as BESIDES
+from app.contracts.data_limits import IMAGE_SUFFIXES as SUFFIXES
 from app.contracts.dataset import ImageArchive
 from worker.distillation import pictures
 from worker.distillation.archive import members
 from worker.distillation.dataset import RawData, Tell, class_order, inputs_file
 from worker.distillation.errors import BadInput
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp")
-BESIDES = (".txt", ".md", ".csv", ".json", ".html", ".xml", ".pdf", ".db", ".ini", "")
 MAX_FILE_BYTES = 64 * 2**20
 MAX_DECODED_BYTES = 16 * 2**30
 _LAYOUT_HINT = (

@@ -4,11 +4,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from app.contracts.data_limits import MAX_CATEGORIES, MAX_WORD_LENGTH
 from worker.distillation.dataset import Column, class_order
 from worker.distillation.errors import BadInput
 
-MAX_CATEGORIES = 1000
-MAX_WORD_LENGTH = 200
 LARGEST = float(np.finfo(np.float32).max)
 _SHOWN_LENGTH = 40
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from app.contracts.data_limits import MAX_COLUMNS, MAX_LINE_CHARACTERS
 from worker.distillation.dataset import Tell
 from worker.distillation.errors import BadInput
 
-MAX_COLUMNS = 20_000
 TELL_EVERY_ROWS = 1000
 
 
@@ -52,7 +52,7 @@ class Table:
         line = 1
         with self.path.open("rb") as file:
             text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-            reader = csv.reader(text, delimiter=self.delimiter, strict=True)
+            reader = csv.reader(_bounded(text), delimiter=self.delimiter, strict=True)
             try:
                 for number, cells in enumerate(reader):
                     if cells:
@@ -73,6 +73,20 @@ class Table:
                     f"line {line}: {error}",
                     "Check its double quotes; one inside a quoted value is written twice.",
                 ) from error
+
+
+def _bounded(text: io.TextIOWrapper) -> Iterator[str]:
+    """Yield lines; one that does not end would else fill the memory."""
+    number = 0
+    while line := text.readline(MAX_LINE_CHARACTERS + 1):
+        number += 1
+        if len(line) > MAX_LINE_CHARACTERS:
+            raise BadInput(
+                "line_too_long",
+                f"line {number}: more than {MAX_LINE_CHARACTERS:,} characters",
+                "A row an example: is this a table?",
+            )
+        yield line
 
 
 def _check_header(line: int, names: list[str]) -> None:

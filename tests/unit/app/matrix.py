@@ -26,6 +26,8 @@ MARK = "known-to-the-first-project-alone"
 BODIES: dict[str, dict[str, Any]] = {
     "create_job": {"json": spec(name=MARK)},
     "create_file": {"files": {"file": (f"{MARK}.csv", f"a,label\n1,{MARK}\n".encode())}},
+    "create_upload": {"json": {"filename": f"{MARK}.csv", "bytes": 4}},
+    "create_upload_part": {"files": {"data": ("data", b"abc\n")}},
     "create_api_key": {"json": {"name": MARK, "scopes": ["admin"]}},
     "create_project": {"json": {"name": "a-new-project"}},
     "update_project": {"json": {"quotas": {"queued_jobs": 1000}}},
@@ -105,6 +107,7 @@ class World:
             self.project_id = session.scalars(named).one()
 
         self._standing: dict[str, str] = {}
+        self._part_ids: dict[str, str] = {}
 
     def things(self, route: Route) -> dict[str, str]:
         """Give what the path of a route names, for calls that use nothing up."""
@@ -119,6 +122,7 @@ class World:
             "job_id": lambda: self._job(state),
             "checkpoint_id": lambda: self._checkpoint(made["job_id"]),
             "file_id": lambda: str(self.api.upload(MARK.encode(), f"{MARK}.txt")["id"]),
+            "upload_id": self._upload,
             "model_id": lambda: self._end(str(self.api.post_job(name=MARK)["id"])),
             "alias_id": self._alias,
             "knowledge_id": lambda: knowledge_of(self.api),
@@ -143,6 +147,14 @@ class World:
         body = {"name": MARK, "scopes": ["jobs:read"]}
         return str(self.api.client.post("/v1/api_keys", json=body).json()["id"])
 
+    def _upload(self) -> str:
+        body = {"filename": f"{MARK}.csv", "bytes": 4}
+        upload_id = str(self.api.client.post("/v1/uploads", json=body).json()["id"])
+        path = f"/v1/uploads/{upload_id}/parts"
+        part = self.api.client.post(path, files={"data": ("data", b"1,x\n")})
+        self._part_ids[upload_id] = str(part.json()["id"])
+        return upload_id
+
     def _webhook(self) -> str:
         body = {"url": f"https://hooks.example.com/{MARK}"}
         return str(self.api.client.post("/v1/webhooks", json=body).json()["id"])
@@ -162,6 +174,9 @@ class World:
         address = route.path.replace(":path", "").format(**things)
         # A body where one is taken: it is the caller that is to be refused, not the request.
         body = BODIES.get(route.name, {})
+        if route.name == "complete_upload":
+            part = self._part_ids.get(things["upload_id"], "part-none")
+            body = {"json": {"part_ids": [part]}}
         return self.api.client.request(route.method, address, headers=headers, **body)
 
     def _job(self, state: str) -> str:

@@ -207,6 +207,8 @@ def test_a_hub_repository_has_its_versions_and_aliases_as_revisions(api: Api) ->
         ("a..b--c", "student", "a-b-c"),
         ("model-x", "student", "x"),
         ("-model-.model-x", "student", "x"),
+        ("digits.git", "student", "digits"),
+        ("digits.git.git-", "teacher", "digits-teacher"),
         ("model", "student", "model"),
         ("model", "teacher", None),
         ("数字", "student", None),

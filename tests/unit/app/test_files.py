@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from app.routes import files
 from tests.unit.app.conftest import JOBS, Api
 
 
@@ -111,9 +110,11 @@ def test_a_form_without_exactly_one_file_is_refused(
 
 
 def test_an_upload_beyond_the_limit_is_413(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "MOST_UPLOAD_BYTES", 1000)
-    answer = api.client.post("/v1/files", files={"file": ("a.csv", b"x" * 1000)})
-    assert answer.status_code == 413
+    monkeypatch.setattr("app.routes.files.MOST_UPLOAD_BYTES", 1000)
+    assert api.client.post("/v1/files", files={"file": ("a", b"x" * 1000)}).is_success
+    assert api.client.post("/v1/files", files={"file": ("a", b"x" * 1001)}).status_code == 413
+    monkeypatch.setattr("app.forms.FORM_BYTES", 0)
+    assert api.client.post("/v1/files", files={"file": ("a", b"x" * 1000)}).status_code == 413
 
 
 def test_a_client_that_goes_away_in_an_upload_is_no_failure_of_ours(
@@ -202,3 +203,46 @@ def test_a_path_is_only_ever_a_name_in_the_list(api: Api, path: str) -> None:
     job_id = api.post_job()["id"]
     api.succeed(api.claim(), RESULTS)
     assert api.client.get(f"{JOBS}/{job_id}/files/{path}").status_code == 404
+
+
+def test_files_are_listed_by_purpose_and_in_either_order(api: Api) -> None:
+    def upload(purpose: str) -> str:
+        form = {"file": ("a.csv", purpose.encode())}
+        return str(api.client.post("/v1/files", files=form, data={"purpose": purpose}).json()["id"])
+
+    ids = [upload(purpose) for purpose in ("fine-tune", "dataset", "fine-tune", "fine-tune")]
+
+    def listed(query: str) -> list[str]:
+        return [file["id"] for file in api.client.get(f"/v1/files?{query}").json()["data"]]
+
+    assert listed("purpose=fine-tune") == [ids[3], ids[2], ids[0]]
+    assert listed("order=asc") == ids
+    assert listed(f"order=asc&limit=2&after={ids[0]}") == ids[1:3]
+    assert api.client.get("/v1/files?order=up").status_code == 400
+
+
+def test_a_deleted_file_is_gone(api: Api) -> None:
+    file = api.upload()
+    answer = api.client.delete(f"/v1/files/{file['id']}")
+    assert answer.json() == {"object": "file", "id": file["id"], "deleted": True}
+    assert api.client.get(f"/v1/files/{file['id']}").status_code == 404
+    assert api.client.delete(f"/v1/files/{file['id']}").status_code == 404
+
+
+@pytest.mark.parametrize("place", ["dataset", "signals"])
+def test_a_file_that_a_job_is_to_read_is_kept_until_that_has_ended(api: Api, place: str) -> None:
+    if place == "dataset":
+        file = api.upload()
+        dataset = {"source": "file", "file": file["id"], "format": {"name": "csv"}}
+        job = api.post_job(dataset=dataset)
+    else:
+        file = api.upload(b"PAR1....PAR1", "signals.parquet")
+        signals = {"source": "signals", "file": file["id"], "values": "logits"}
+        job = api.post_job(teacher=signals)
+
+    refused = api.client.delete(f"/v1/files/{file['id']}")
+    assert refused.status_code == 409
+    assert job["id"] in refused.json()["detail"]
+
+    api.client.post(f"{JOBS}/{job['id']}/cancel")
+    assert api.client.delete(f"/v1/files/{file['id']}").status_code == 200

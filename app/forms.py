@@ -1,0 +1,70 @@
+"""A form with one file, read into a temporary file as it comes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.types import Message, Receive
+
+from app.errors import InvalidPayload, Problem, TooLarge
+
+FORM_BYTES = 1024 * 1024
+"""What a form may take beside its file."""
+
+
+@dataclass(frozen=True)
+class Form:
+    content: BinaryIO
+    filename: str
+    fields: dict[str, str]
+
+
+@asynccontextmanager
+async def receive_form(request: Request, field: str, most_bytes: int) -> AsyncIterator[Form]:
+    """Read a form whose ``field`` is a file of at most ``most_bytes``.
+
+    Raises:
+        InvalidPayload: It has no such file.
+        TooLarge: It has more bytes.
+    """
+    limited = Request(request.scope, _limited(request, most_bytes))
+    async with limited.form(max_files=1, max_fields=8, max_part_size=1024) as form:
+        file = form.get(field)
+        if not isinstance(file, UploadFile):
+            message = f"expected a form (multipart/form-data) with a file in its field {field!r}"
+            raise InvalidPayload([Problem(f"/{field}", "missing", message)])
+        if file.size is not None and file.size > most_bytes:
+            raise _too_large(most_bytes)
+        fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        yield Form(file.file, file.filename or "", fields)
+
+
+def form_schema(field: str, others: dict[str, Any]) -> dict[str, Any]:
+    """Describe such a form for the OpenAPI document."""
+    properties = {field: {"type": "string", "format": "binary"}, **others}
+    schema = {"type": "object", "required": [field], "properties": properties}
+    return {
+        "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+    }
+
+
+def _limited(request: Request, most_bytes: int) -> Receive:
+    """Receive a request's body up to the most that is taken."""
+    received = 0
+
+    async def receive() -> Message:
+        nonlocal received
+        message = await request.receive()
+        received += len(message.get("body", b""))
+        if received > most_bytes + FORM_BYTES:
+            raise _too_large(most_bytes)
+        return message
+
+    return receive
+
+
+def _too_large(most_bytes: int) -> TooLarge:
+    return TooLarge(f"the file has more than {most_bytes} bytes")

@@ -1,0 +1,107 @@
+"""Looks at the file that is its standard input and prints what it found, as JSON.
+
+Run as ``python -S -m app.preview MEDIA_TYPE SIZE LABEL DELIMITER``, the last one may be empty.
+"""
+
+import json
+import os
+import resource
+import signal
+import struct
+import sys
+import tarfile
+import zipfile
+import zlib
+from types import FrameType
+from typing import IO, NoReturn
+
+from app.preview import images, parquet, table, tensors
+from app.preview.findings import Broken, Findings
+
+MOST_MEMORY_BYTES = 512 * 2**20
+MOST_SECONDS = 8
+ARCHIVES = ("application/zip", "application/gzip", "application/x-tar")
+_BROKEN = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    RuntimeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+)
+
+
+def main() -> None:
+    _limit()
+    media_type, size, label, delimiter = sys.argv[1:]
+    with os.fdopen(0, "rb") as file:
+        findings = look(file, media_type, int(size), label, delimiter or None)
+    sys.stdout.write(json.dumps(findings.as_json()))
+
+
+def look(
+    file: IO[bytes], media_type: str, size: int, label: str, delimiter: str | None
+) -> Findings:
+    """Look at a file; whatever it is, what is found of it is the answer."""
+    findings = Findings()
+    try:
+        _look(file, findings, media_type, size, (label, delimiter))
+    except Broken as error:
+        findings.broken(error)
+    except MemoryError:
+        findings.problem("too_large", "a look at it takes more memory than there is for it")
+    except TimeoutError:
+        findings.problem("too_large", f"a look at it takes more than {MOST_SECONDS} s")
+    except _BROKEN as error:
+        message = f"the file is damaged or cut off: {str(error) or type(error).__name__}"
+        findings.problem("broken_file", message)
+    return findings
+
+
+def _look(
+    file: IO[bytes],
+    findings: Findings,
+    media_type: str,
+    size: int,
+    columns: tuple[str, str | None],
+) -> None:
+    start = file.read(16)
+    file.seek(0)
+    # Text that is not UTF-8 counts as bytes, and is a table all the same: its line is then named.
+    is_text = b"\0" not in start[:1] and not start.startswith(images.MAGIC)
+    if media_type in ARCHIVES:
+        images.look(file, findings, size)
+    elif start.startswith(parquet.MAGIC):
+        parquet.look(file, findings, size)
+    elif start[8:9] == b"{" and start[4:8] == bytes(4):
+        tensors.look(file, findings, size)
+    elif is_text:
+        table.look(file, findings, *columns)
+    else:
+        message = f"starts with {start[:8].hex(' ')}: no table, archive, Parquet or safetensors"
+        raise Broken("unknown_kind", f"the file {message}; IDX files are read from an archive")
+
+
+def _limit() -> None:
+    """Take from this process what a look does not need."""
+    for what, most in (
+        (resource.RLIMIT_AS, MOST_MEMORY_BYTES),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_NOFILE, 16),
+    ):
+        resource.setrlimit(what, (most, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS + 2))
+    signal.signal(signal.SIGXCPU, _give_up)
+
+
+def _give_up(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise TimeoutError
+
+
+if __name__ == "__main__":
+    main()
