@@ -73,7 +73,7 @@ def test_a_wrong_digest_and_a_cancelled_upload_arrive_as_the_client_s_own_errors
     part = client.uploads.parts.create(upload.id, data=b"abc\n")
     with pytest.raises(openai.UnprocessableEntityError, match="the parts together have") as error:
         client.uploads.complete(upload.id, part_ids=[part.id], md5="0" * 32)
-    assert error.value.param == "/md5"
+    assert error.value.param == "md5"
 
     assert client.uploads.cancel(upload.id).status == "cancelled"
     with pytest.raises(openai.ConflictError):
