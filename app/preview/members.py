@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from stat import S_ISLNK
 from typing import IO
 
-from app.contracts.data_limits import HARMLESS_BYTES, MAX_MEMBERS, MAX_NAME_LENGTH, MAX_RATIO
+from app.contracts.data_limits import (
+    HARMLESS_BYTES,
+    MAX_MEMBERS,
+    MAX_NAME_LENGTH,
+    MAX_RATIO,
+    MAX_READS_AT_END,
+)
 from app.preview.findings import Broken
 
 MOST_UNPACKED_BYTES = 256 * 2**20
@@ -66,6 +72,7 @@ class Limited(io.RawIOBase):
         self._stream = stream
         self._size = size
         self._num_read = 0
+        self._num_reads_at_end = 0
 
     def readable(self) -> bool:
         return True
@@ -76,6 +83,9 @@ class Limited(io.RawIOBase):
         check_ratio(self._num_read, self._size)
         if self._num_read > MOST_UNPACKED_BYTES:
             raise Enough
+        self._num_reads_at_end += not block
+        if self._num_reads_at_end > MAX_READS_AT_END:
+            raise EOFError("a member says that it is longer than the archive")
         self.last_block = block
         buffer[: len(block)] = block
         return len(block)

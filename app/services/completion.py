@@ -1,18 +1,17 @@
 """Makes one file of an upload's parts, once it is what its client meant; forgets old uploads."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
 from structlog import get_logger
 
 from app.contracts.uploads import Completion
 from app.contracts.uploads import Upload as UploadView
 from app.db.session import Database, database_now
 from app.db.uploads import Upload, UploadPart
-from app.errors import Conflict, InvalidPayload, Problem
+from app.errors import InvalidPayload, Problem, Unavailable
 from app.services import audit, quotas
 from app.services.content import Content, inspect
 from app.services.files import add_file
@@ -43,10 +42,13 @@ def complete_upload(
         QuotaExceeded: The project would have more stored than it may.
     """
     with database.read() as session:
+        # Before the upload: when another completes it meanwhile, that is seen of the upload.
+        arrived = parts_of(session, upload_id)
         upload = find(session, Upload, project_id, upload_id)
         if _is_done(upload, completion):
             return upload_view(session, upload)
-        parts = _named_parts(session, upload, completion)
+        require_pending(session, upload)
+    parts = _named_parts(upload, arrived, completion)
     try:
         content = inspect(_chunks(storage, parts), with_md5=completion.md5 is not None)
         _check(content, completion)
@@ -54,7 +56,7 @@ def complete_upload(
             quotas.require_room_to_store(session, project_id, content.size, content.sha256)
         storage.put_chunks(content.sha256, content.size, _chunks(storage, parts))
     except FileNotFoundError:
-        raise Conflict("the parts are gone: the upload has ended; read it to see how") from None
+        return _ended(database, project_id, upload_id, completion)
     with database.write() as session:
         upload = find_to_change(session, Upload, project_id, upload_id)
         if not _is_done(upload, completion):
@@ -98,9 +100,22 @@ def _is_done(upload: Upload, completion: Completion) -> bool:
     return upload.status == "completed" and upload.part_ids == completion.part_ids
 
 
-def _named_parts(session: Session, upload: Upload, completion: Completion) -> list[UploadPart]:
-    require_pending(session, upload)
-    arrived = {part.id: part for part in parts_of(session, upload.id)}
+def _ended(
+    database: Database, project_id: str, upload_id: str, completion: Completion
+) -> UploadView:
+    """Answer where the parts went while they were read: another has completed or cancelled it."""
+    with database.read() as session:
+        upload = find(session, Upload, project_id, upload_id)
+        if _is_done(upload, completion):
+            return upload_view(session, upload)
+        require_pending(session, upload)
+    raise Unavailable("parts of the upload are gone from the storage; try again soon")
+
+
+def _named_parts(
+    upload: Upload, parts: Sequence[UploadPart], completion: Completion
+) -> list[UploadPart]:
+    arrived = {part.id: part for part in parts}
     unknown = [
         Problem(
             f"/part_ids/{number}",
@@ -113,12 +128,12 @@ def _named_parts(session: Session, upload: Upload, completion: Completion) -> li
     ]
     if unknown:
         raise InvalidPayload(unknown)
-    parts = [arrived[part_id] for part_id in completion.part_ids]
-    size = sum(part.bytes for part in parts)
+    named = [arrived[part_id] for part_id in completion.part_ids]
+    size = sum(part.bytes for part in named)
     if size != upload.bytes:
         message = f"given parts of {size} bytes together; expected {upload.bytes}, as announced"
         raise InvalidPayload([Problem("/part_ids", "size_differs", message)])
-    return parts
+    return named
 
 
 def _chunks(storage: Storage, parts: list[UploadPart]) -> Iterator[bytes]:

@@ -16,7 +16,13 @@ from pathlib import Path
 from stat import S_ISLNK
 from typing import IO
 
-from app.contracts.data_limits import HARMLESS_BYTES, MAX_MEMBERS, MAX_NAME_LENGTH, MAX_RATIO
+from app.contracts.data_limits import (
+    HARMLESS_BYTES,
+    MAX_MEMBERS,
+    MAX_NAME_LENGTH,
+    MAX_RATIO,
+    MAX_READS_AT_END,
+)
 from worker.distillation.errors import BadInput
 
 _BROKEN = (
@@ -200,6 +206,7 @@ class _Limited(io.RawIOBase):
         self._num_packed_bytes = num_packed_bytes
         self._name = name
         self._num_read = 0
+        self._num_reads_at_end = 0
 
     def readable(self) -> bool:
         return True
@@ -208,6 +215,9 @@ class _Limited(io.RawIOBase):
         block = self._stream.read(len(buffer))
         self._num_read += len(block)
         _check_ratio(self._num_read, self._num_packed_bytes, self._name)
+        self._num_reads_at_end += not block
+        if self._num_reads_at_end > MAX_READS_AT_END:
+            raise EOFError("a member says that it is longer than the archive")
         self.last_block = block
         buffer[: len(block)] = block
         return len(block)
