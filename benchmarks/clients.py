@@ -4,11 +4,14 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 LONGEST_SECONDS = 90
+FOLLOWED_SECONDS = 5.0
+MOST_AT_ONCE = 65_536
 
 
 @dataclass
@@ -25,6 +28,8 @@ class Heard:
     statuses: Counter[int] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    followed: Counter[int] = field(default_factory=Counter)
+    """The statuses of streams."""
     took_seconds: float = 0
 
     @property
@@ -45,6 +50,31 @@ class Client:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, request: bytes) -> Answer:
+        async with asyncio.timeout(LONGEST_SECONDS):
+            reader, head = await self._head(request)
+            answer = Answer(int(head[9:12]), head, await _body(reader, head))
+        if b"connection: close" in answer.headers:
+            self.close()
+        return answer
+
+    async def follow(self, request: bytes, seconds: float) -> Answer:
+        """Ask for a stream and return what came in this many seconds, or until it ended."""
+        async with asyncio.timeout(LONGEST_SECONDS):
+            reader, head = await self._head(request)
+        pieces: list[bytes] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while piece := await reader.read(MOST_AT_ONCE):
+                    pieces.append(piece)
+        return Answer(int(head[9:12]), head, b"".join(pieces))
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+        self._streams = None
+
+    async def _head(self, request: bytes) -> tuple[asyncio.StreamReader, bytes]:
+        """Send a request and return its answer's head, in small letters."""
         if self._streams is not None and self._streams[0].at_eof():
             # A server closes what nobody has used for some seconds.
             self.close()
@@ -52,17 +82,7 @@ class Client:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         writer.write(request)
-        async with asyncio.timeout(LONGEST_SECONDS):
-            head = await reader.readuntil(b"\r\n\r\n")
-            answer = Answer(int(head[9:12]), head.lower(), await _body(reader, head.lower()))
-        if b"connection: close" in answer.headers:
-            self.close()
-        return answer
-
-    def close(self) -> None:
-        if self._streams is not None:
-            self._streams[1].close()
-        self._streams = None
+        return reader, (await reader.readuntil(b"\r\n\r\n")).lower()
 
 
 def request(method: str, path: str, key: str = "", body: Any = None, **headers: str) -> bytes:  # noqa: ANN401 (JSON)
@@ -74,13 +94,26 @@ def request(method: str, path: str, key: str = "", body: Any = None, **headers: 
     return "\r\n".join([*lines, "", ""]).encode() + content
 
 
-def crowd(port: int, num_clients: int, seconds: float, make: Callable[[int], bytes]) -> Heard:
-    """Let clients ask one thing after another for a while; ``make`` is told each one's number."""
-    return asyncio.run(_crowd(port, num_clients, seconds, make))
+def crowd(
+    port: int,
+    num_clients: int,
+    seconds: float,
+    make: Callable[[int], bytes],
+    streams: Sequence[bytes] = (),
+) -> Heard:
+    """Let clients ask one thing after another for a while; ``make`` is told each one's number.
+
+    Beside them, each of ``streams`` is asked for by a client that follows it and comes again.
+    """
+    return asyncio.run(_crowd(port, num_clients, seconds, make, streams))
 
 
 async def _crowd(
-    port: int, num_clients: int, seconds: float, make: Callable[[int], bytes]
+    port: int,
+    num_clients: int,
+    seconds: float,
+    make: Callable[[int], bytes],
+    streams: Sequence[bytes],
 ) -> Heard:
     heard = Heard()
     start = time.perf_counter()
@@ -96,7 +129,15 @@ async def _crowd(
             heard.answers.append(answer)
         client.close()
 
-    await asyncio.gather(*(one() for _ in range(num_clients)))
+    async def follow(stream: bytes) -> None:
+        while time.perf_counter() < start + seconds:
+            client = Client(port)
+            answer = await client.follow(stream, FOLLOWED_SECONDS)
+            heard.followed[answer.status] += 1
+            heard.answers.append(answer)
+            client.close()
+
+    await asyncio.gather(*(one() for _ in range(num_clients)), *map(follow, streams))
     heard.took_seconds = time.perf_counter() - start
     return heard
 
