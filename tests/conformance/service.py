@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import httpx2
 from uuid_utils import uuid7
 
+from app.contracts.report import FullReport
 from app.db import verbs
 from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.session import database_now
@@ -162,7 +163,7 @@ def _outputs(folder: Path) -> Path:
     for name in FILES:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(report().model_dump_json())
+        path.write_text(FullReport(**report().model_dump(), details={}).model_dump_json())
     return folder
 
 
