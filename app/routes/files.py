@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
 from app.access import FilesWriter, Service
@@ -20,6 +21,22 @@ FIELDS = {
 FORM = form_schema("file", FIELDS)
 
 router = APIRouter(prefix="/v1/files", tags=["Files"])
+
+
+class Id(Convertor[str]):
+    """A file's id, which has no colon: what has one is a job's own (``result_files.py``)."""
+
+    regex = "[^/:]+"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+# Named by the paths of the routes below.
+register_url_convertor("id", Id())
 
 
 async def receive_upload(request: Request, _caller: FilesWriter) -> AsyncIterator[Form]:
@@ -56,13 +73,13 @@ def list_files(
     return files.list_files(service.database, caller.project_id, purpose, order, after, limit)
 
 
-@router.get("/{file_id}", summary="Read what is known of a file")
+@router.get("/{file_id:id}", summary="Read what is known of a file")
 def read_file(file_id: str, caller: FilesWriter, service: Service) -> File:
     """Read a file's name, size, digest and kind."""
     return files.read_file(service.database, caller.project_id, file_id)
 
 
-@router.get("/{file_id}/preview", summary="Look at what a file holds")
+@router.get("/{file_id:id}/preview", summary="Look at what a file holds")
 def preview_file(
     file_id: str,
     caller: FilesWriter,
@@ -80,17 +97,17 @@ def preview_file(
     return previews.preview(service.storage, file, label, delimiter or "")
 
 
-@router.delete("/{file_id}", summary="Delete a file")
+@router.delete("/{file_id:id}", summary="Delete a file")
 def delete_file(file_id: str, caller: FilesWriter, service: Service) -> DeletedFile:
     """Delete a file; 409 while a job that has not ended names it."""
     return deletion.delete_file(service.database, caller.project_id, file_id)
 
 
 @router.get(
-    "/{file_id}/content", summary="Download a file", responses=RESPONSES, response_class=Response
+    "/{file_id:id}/content", summary="Download a file", responses=RESPONSES, response_class=Response
 )
 @router.head(
-    "/{file_id}/content",
+    "/{file_id:id}/content",
     summary="Ask about a file",
     name="head_file_content",
     responses=RESPONSES,

@@ -1,5 +1,6 @@
 """All routes of the application, and how to call each on things that a project really has."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -171,7 +172,7 @@ class World:
         return str(self.api.client.post(f"/v1/webhooks/{webhook_id}/test").json()["id"])
 
     def call(self, route: Route, things: dict[str, str], headers: dict[str, str]) -> Response:
-        address = route.path.replace(":path", "").format(**things)
+        address = re.sub(r":\w+}", "}", route.path).format(**things)
         # A body where one is taken: it is the caller that is to be refused, not the request.
         body = BODIES.get(route.name, {})
         if route.name == "complete_upload":
