@@ -1,6 +1,6 @@
 """A form with one file, read into a temporary file as it comes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -23,11 +23,13 @@ class Form:
 
 
 @asynccontextmanager
-async def receive_form(request: Request, field: str, most_bytes: int) -> AsyncIterator[Form]:
-    """Read a form whose ``field`` is a file of at most ``most_bytes``.
+async def receive_form(
+    request: Request, field: str, most_bytes: int, others: Collection[str] = ()
+) -> AsyncIterator[Form]:
+    """Read a form whose ``field`` is a file of at most ``most_bytes``, and other fields are text.
 
     Raises:
-        InvalidPayload: It has no such file.
+        InvalidPayload: It has no such file, or has something else.
         TooLarge: It has more bytes.
     """
     limited = Request(request.scope, _limited(request, most_bytes))
@@ -39,13 +41,23 @@ async def receive_form(request: Request, field: str, most_bytes: int) -> AsyncIt
         if file.size is not None and file.size > most_bytes:
             raise _too_large(most_bytes)
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
+        unknown = [name for name, _ in form.multi_items() if name not in {field, *others}]
+        if unknown:
+            known = ", ".join([field, *others])
+            message = f"given the field {unknown[0][:80]!r}; the form has {known}"
+            raise InvalidPayload([Problem(f"/{unknown[0][:80]}", "unknown_field", message)])
         yield Form(file.file, file.filename or "", fields)
 
 
 def form_schema(field: str, others: dict[str, Any]) -> dict[str, Any]:
     """Describe such a form for the OpenAPI document."""
     properties = {field: {"type": "string", "format": "binary"}, **others}
-    schema = {"type": "object", "required": [field], "properties": properties}
+    schema = {
+        "type": "object",
+        "required": [field],
+        "properties": properties,
+        "additionalProperties": False,
+    }
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     }

@@ -42,13 +42,13 @@ METADATA_PARAMETER: dict[str, Any] = {
 
 
 def _within_reach(moment: datetime) -> datetime:
-    # Databases keep UTC, where a moment at the end of the calendar can have no date.
-    if not FIRST <= moment < LAST:
-        raise ValueError(f"given {moment.isoformat()}; expected a moment from 1970 to 8999")
-    return moment
+    # Databases keep UTC, where a moment at the end of the calendar can have no date; and nothing
+    # lies between it and the nearest that has one.
+    return min(max(moment, FIRST), LAST)
 
 
-Within = Annotated[Moment, AfterValidator(_within_reach)]
+Bound = Annotated[Moment, AfterValidator(_within_reach)]
+"""A moment that something lies before or after."""
 
 
 def filters(
@@ -56,8 +56,8 @@ def filters(
     status: Annotated[list[Status], Query(description="One or more, by repeating.")] = [],  # noqa: B006 (FastAPI copies it)
     name: Annotated[str | None, Query(description="The whole name.")] = None,
     parent_id: Annotated[str | None, Query(description="Clones and retries of this job.")] = None,
-    created_after: Annotated[Within | None, Query(description="From this moment on.")] = None,
-    created_before: Annotated[Within | None, Query(description="Before this moment.")] = None,
+    created_after: Annotated[Bound | None, Query(description="From this moment on.")] = None,
+    created_before: Annotated[Bound | None, Query(description="Before this moment.")] = None,
 ) -> Filters:
     """Read which jobs are wanted.
 

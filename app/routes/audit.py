@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from app.access import Admin, Service, require_scope
 from app.contracts.audit import AuditEntry, Outcome
 from app.contracts.registry import Page
-from app.contracts.strict import Moment
+from app.listing import Bound
 from app.services import audit
 
 router = APIRouter(prefix="/v1/audit", tags=["Audit log"])
@@ -24,8 +24,8 @@ def list_audit_entries(  # noqa: PLR0913 (query parameters)
     key_id: Annotated[str | None, Query(description="Whose requests.")] = None,
     target_id: Annotated[str | None, Query(description="Of what was changed.")] = None,
     outcome: Outcome | None = None,
-    since: Moment | None = None,
-    until: Moment | None = None,
+    since: Bound | None = None,
+    until: Bound | None = None,
     everywhere: Annotated[
         bool,
         Query(description="All projects', and requests without a key; needs `projects:admin`."),

@@ -14,14 +14,17 @@ from app.downloads import RESPONSES, Blob, serve
 from app.forms import Form, form_schema, receive_form
 from app.services import deletion, files, previews
 
-FORM = form_schema("file", {"purpose": {"type": "string", "default": "dataset"}})
+FIELDS = {
+    "purpose": {"type": "string", "pattern": f"^{files.PURPOSE.pattern}$", "default": "dataset"}
+}
+FORM = form_schema("file", FIELDS)
 
 router = APIRouter(prefix="/v1/files", tags=["Files"])
 
 
 async def receive_upload(request: Request, _caller: FilesWriter) -> AsyncIterator[Form]:
     """Read the form into a temporary file, once the caller is known: a stranger fills no disk."""
-    async with receive_form(request, "file", MOST_UPLOAD_BYTES) as form:
+    async with receive_form(request, "file", MOST_UPLOAD_BYTES, FIELDS) as form:
         yield form
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import httpx2
 from uuid_utils import uuid7
 
+from app.contracts.report import FullReport
 from app.db import verbs
 from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.session import database_now
@@ -93,6 +94,11 @@ def furnish(service: Service, client: httpx2.Client, folder: Path) -> None:
         str(_made(client.post("/v1/files", files={"file": (name, content)}))["id"])
         for name, content in (("data.csv", b"a,label\n1,x\n"), ("notes.txt", b"x"))
     ]
+    announced = {"filename": "a.csv", "purpose": "dataset", "bytes": 9, "mime_type": "text/csv"}
+    names["upload_id"] = [
+        str(_made(client.post("/v1/uploads", json=announced))["id"]) for _ in range(2)
+    ]
+    _made(client.post(f"/v1/uploads/{names['upload_id'][0]}/parts", files={"data": b"a,label"}))
     names["webhook_id"] = [
         str(_made(client.post("/v1/webhooks", json=body))["id"])
         for body in (
@@ -110,6 +116,9 @@ def furnish(service: Service, client: httpx2.Client, folder: Path) -> None:
     names["project_id"] = [
         str(_made(client.post("/v1/projects", json={"name": name}))["id"]) for name in ("p", "q")
     ]
+    # As the Hub's clients write them.
+    names["project"] = [client.get("/v1/usage").json()["project_id"]]
+    names["revision"] = ["main", "1", "production"]
 
 
 def _jobs(served: Served, client: httpx2.Client, folder: Path) -> list[str]:
@@ -162,7 +171,7 @@ def _outputs(folder: Path) -> Path:
     for name in FILES:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(report().model_dump_json())
+        path.write_text(FullReport(**report().model_dump(), details={}).model_dump_json())
     return folder
 
 

@@ -24,6 +24,11 @@ def test_jobs_are_found_by_what_they_have(api: Api) -> None:
     assert names(api, parent_id=one["id"]) == ["three"]
     assert names(api, created_before=one["created_at"]) == []
     assert names(api, created_after=one["created_at"], limit="1") == ["three"]
+    # Moments that have no date in UTC.
+    first, last = "0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"
+    assert names(api, created_after=first, created_before=last) == names(api)
+    assert names(api, created_after=last) == names(api, created_before=first) == []
+    assert api.client.get("/v1/audit", params={"since": first, "until": last}).json()["data"]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +38,6 @@ def test_jobs_are_found_by_what_they_have(api: Api) -> None:
         ("metadata=x", "metadata[KEY]"),
         ("metadata[]=x", "metadata[KEY]"),
         ("metadata[a]=x&metadata[a]=y", "twice"),
-        ("created_after=0001-01-01T00:00:00%2B23:59", "from 1970"),
         ("created_after=2026-01-01T00:00:00", "timezone"),
         ("created_before=yesterday", "created_before"),
     ],
