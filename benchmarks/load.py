@@ -34,7 +34,9 @@ AT_ONCE = 50
 PATIENCE_SECONDS = 0.2
 
 ALLOWED = {200, 201, 304, 429, 503}
-AGAIN = {409, 429, 503}
+CUT = 0
+"""Stands for no answer; the key makes it safe to ask again."""
+AGAIN = {CUT, 409, 429, 503}
 
 
 def main() -> int:
@@ -121,7 +123,7 @@ async def _all_copies(service: Service) -> tuple[Counter[int], dict[str, set[str
 
     async def copy(client: Client, key: str) -> None:
         asked = request("POST", JOBS, service.key, SPEC, Idempotency_Key=key)
-        while (answer := await client.ask(asked)).status in AGAIN:
+        while (answer := await _answer(client, asked)).status in AGAIN:
             statuses[answer.status] += 1
             await asyncio.sleep(PATIENCE_SECONDS)
         statuses[answer.status] += 1
@@ -133,6 +135,15 @@ async def _all_copies(service: Service) -> tuple[Counter[int], dict[str, set[str
     for client in clients:
         client.close()
     return statuses, ids
+
+
+async def _answer(client: Client, asked: bytes) -> Answer:
+    """Ask; a kept connection may be closed as it is used again, and then nothing is answered."""
+    try:
+        return await client.ask(asked)
+    except (asyncio.IncompleteReadError, ConnectionError):
+        client.close()
+        return Answer(CUT, b"", b"")
 
 
 def _id(answer: Answer) -> str:

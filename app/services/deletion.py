@@ -79,13 +79,15 @@ def delete_file(database: Database, project_id: str, file_id: str) -> DeletedFil
 
 def hold_named(session: Session, project_id: str, spec: JobSpec) -> None:
     """Keep the files, models and knowledge that a spec names until the transaction ends."""
-    files = owned(File, project_id).where(File.id.in_(named_files(spec)))
-    session.execute(files.order_by(File.id).with_for_update(read=True))
-    models = select(Model.id).where(Model.id.in_(named_models(spec).values()))
-    session.execute(models.order_by(Model.id).with_for_update(read=True))
-    named = [spec.teacher.knowledge] if spec.teacher.source == "knowledge" else []
-    knowledge = owned(Knowledge, project_id).where(Knowledge.id.in_(named))
-    session.execute(knowledge.with_for_update(read=True))
+    if files := named_files(spec):
+        held = owned(File, project_id).where(File.id.in_(files)).order_by(File.id)
+        session.execute(held.with_for_update(read=True))
+    if models := named_models(spec):
+        ids = select(Model.id).where(Model.id.in_(models.values())).order_by(Model.id)
+        session.execute(ids.with_for_update(read=True))
+    if spec.teacher.source == "knowledge":
+        knowledge = owned(Knowledge, project_id).where(Knowledge.id == spec.teacher.knowledge)
+        session.execute(knowledge.with_for_update(read=True))
 
 
 def _jobs_naming(session: Session, project_id: str, ids: set[str]) -> list[str]:

@@ -97,13 +97,19 @@ def gather(session: Session, project_id: str, spec: JobSpec) -> Facts:
     if isinstance(spec.teacher, KnowledgeTeacher):
         named = Knowledge.id == spec.teacher.knowledge
         knowledge = session.scalar(owned(Knowledge, project_id).where(named))
-    rows = session.scalars(owned(File, project_id).where(File.id.in_(named_files(spec))))
     return Facts(
         spec=spec,
         models=_models(session, project_id, set(named_models(spec).values())),
-        files={row.id: row.media_type for row in rows},
+        files=_files(session, project_id, named_files(spec)),
         knowledge=knowledge,
     )
+
+
+def _files(session: Session, project_id: str, ids: list[str]) -> dict[str, str]:
+    if not ids:
+        return {}
+    rows = session.scalars(owned(File, project_id).where(File.id.in_(ids)))
+    return {row.id: row.media_type for row in rows}
 
 
 def _models(session: Session, project_id: str, ids: set[str]) -> dict[str, RegisteredModel]:
