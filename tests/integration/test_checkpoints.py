@@ -81,7 +81,8 @@ class Worker:
                 JobEvent.job_id == job_id, JobEvent.type.in_(["job.restored", "job.went_on"])
             )
             events = session.scalars(query.order_by(JobEvent.number)).all()
-        given = [event for event in events if event.type == "job.restored"]
+        # One of between two stages has no step, and no training to go on with.
+        given = [event for event in events if event.type == "job.restored" and event.data["step"]]
         went_on = [event for event in events if event.type == "job.went_on"]
         assert given
         assert [event.fence for event in went_on] == [event.fence for event in given]
