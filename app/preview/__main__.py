@@ -7,32 +7,17 @@ import json
 import os
 import resource
 import signal
-import struct
 import sys
-import tarfile
-import zipfile
-import zlib
 from types import FrameType
 from typing import IO, NoReturn
 
+from app.members import BROKEN, Refused
 from app.preview import images, parquet, table, tensors
 from app.preview.findings import Broken, Findings
 
 MOST_MEMORY_BYTES = 512 * 2**20
 MOST_SECONDS = 8
 ARCHIVES = ("application/zip", "application/gzip", "application/x-tar")
-_BROKEN = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    RuntimeError,
-    ArithmeticError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-)
 
 
 def main() -> None:
@@ -50,13 +35,13 @@ def look(
     findings = Findings()
     try:
         _look(file, findings, media_type, size, (label, delimiter))
-    except Broken as error:
-        findings.broken(error)
+    except Refused as error:
+        findings.refused(error)
     except MemoryError:
         findings.problem("too_large", "a look at it takes more memory than there is for it")
     except TimeoutError:
         findings.problem("too_large", f"a look at it takes more than {MOST_SECONDS} s")
-    except _BROKEN as error:
+    except (*BROKEN, LookupError) as error:
         message = f"the file is damaged or cut off: {str(error) or type(error).__name__}"
         findings.problem("broken_file", message)
     return findings

@@ -4,6 +4,8 @@ import time
 from collections import Counter
 from typing import Any
 
+from app.members import Refused
+
 MOST_ROWS = 10
 MOST_COLUMNS = 50
 MOST_CELL = 80
@@ -13,16 +15,14 @@ MOST_MESSAGE = 300
 LOOKING_SECONDS = 4.0
 
 
-class Broken(Exception):
+class Broken(Refused):
     """There is no looking further; where it is, and what it is."""
 
     def __init__(
         self, code: str, message: str, *, line: int | None = None, member: str | None = None
     ) -> None:
-        super().__init__(message)
-        self.code = code
+        super().__init__(code, message, member=member)
         self.line = line
-        self.member = member
 
 
 class Findings:
@@ -68,8 +68,9 @@ class Findings:
                 }
             )
 
-    def broken(self, error: Broken) -> None:
-        self.problem(error.code, str(error), line=error.line, member=error.member)
+    def refused(self, error: Refused) -> None:
+        line = error.line if isinstance(error, Broken) else None
+        self.problem(error.code, str(error), line=line, member=error.member)
 
     def as_json(self) -> dict[str, Any]:
         classes = None if self.classes is None else self.classes.most_common(MOST_CLASSES)

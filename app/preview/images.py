@@ -7,12 +7,14 @@ from pathlib import PurePosixPath
 from typing import IO
 
 from app.contracts.data_limits import BESIDE_IMAGES, IMAGE_SUFFIXES
+from app.members import Enough, Member, members
 from app.preview.findings import Broken, Findings
-from app.preview.members import Enough, Member, members, opened
 
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a", b"RIFF")
 MAX_FILE_BYTES = 64 * 2**20
 AT_ONCE = 2**20
+MOST_UNPACKED_BYTES = 256 * 2**20
+"""More of an archive is not looked at."""
 _IDX_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 _NUM_DIMENSIONS = {"images": 3, "labels": 1}
 
@@ -26,14 +28,14 @@ def look(file: IO[bytes], findings: Findings, size: int) -> None:
     paths: Paths = []
     counts: dict[str, int] = {}
     try:
-        for member in members(file, size):
+        for member in members(file, size, MOST_UNPACKED_BYTES):
             if findings.is_late():
                 break
             match = _IDX_NAME.fullmatch(member.parts[-1])
             if match:
                 findings.kind = "idx"
                 key = f"{match[1]} {match[2]}"
-                counts[key] = _idx(member, match[2], size, findings)
+                counts[key] = _idx(member, match[2], findings)
             elif _image(member, findings):
                 paths.append(member.parts)
     except Enough:
@@ -62,9 +64,9 @@ def _image(member: Member, findings: Findings) -> bool:
     return True
 
 
-def _idx(member: Member, content: str, size: int, findings: Findings) -> int:
+def _idx(member: Member, content: str, findings: Findings) -> int:
     """Look at an IDX file; return how many examples it says it has."""
-    stream = opened(member, size)
+    stream = member.opened()
     dimensions = _NUM_DIMENSIONS[content]
     start = stream.read(4 + 4 * dimensions)
     expected = bytes([0, 0, 8, dimensions])

@@ -197,7 +197,7 @@ def _conclude(columns: list[ColumnLook], place: int | None, findings: Findings) 
         findings.column(column.name, column.kind)
         if number != place:
             for problem in column.problems():
-                findings.broken(problem)
+                findings.refused(problem)
     if findings.num_rows == 0 and findings.is_whole:
         findings.problem("empty_file", "the file has a header and no whole row")
     if len(columns) == (place is not None):

@@ -83,7 +83,7 @@ def test_a_password_or_a_rare_packing_is_refused(tmp_path: Path) -> None:
 def test_an_archive_that_floods_is_stopped(
     pack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.distillation.archive.HARMLESS_BYTES", 100_000)
+    monkeypatch.setattr("app.members.HARMLESS_BYTES", 100_000)
     path = PACKERS[pack](tmp_path / "file", {"a/1": bytes(2_000_000)})
 
     with pytest.raises(BadInput) as caught:
@@ -95,7 +95,7 @@ def test_an_archive_that_floods_is_stopped(
 def test_too_many_members_are_refused(
     pack: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.distillation.archive.MAX_MEMBERS", 1)
+    monkeypatch.setattr("app.members.MAX_MEMBERS", 1)
 
     assert refusal(PACKERS[pack](tmp_path / "file", TWO)).code == "too_many_members"
 

@@ -150,7 +150,7 @@ def test_a_header_that_claims_more_than_is_read_is_refused_at_once(
 
 
 def test_a_gzip_that_floods_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.distillation.archive.HARMLESS_BYTES", 10_000)
+    monkeypatch.setattr("app.members.HARMLESS_BYTES", 10_000)
     images = np.zeros((1000, 40, 40), np.uint8)
     flood = {
         TRAIN_IMAGES + ".gz": gzip.compress(idx(images)),
