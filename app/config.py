@@ -1,5 +1,6 @@
 """Settings: the only reader of the environment (``STILLHOUSE_*``)."""
 
+import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Self
@@ -8,6 +9,17 @@ from pydantic import BeforeValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 DATA_FOLDER = Path("stillhouse-data")
+
+FOR_CHILDREN = (
+    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
+    *("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"),
+)
+"""The only variables that processes see which have no use for keys or addresses."""
+
+
+def environment_for_child(*more: str) -> dict[str, str]:
+    """Return this process's environment for one that is not trusted: ``FOR_CHILDREN`` and more."""
+    return {name: os.environ[name] for name in (*FOR_CHILDREN, *more) if name in os.environ}
 
 
 def _separated(value: object) -> object:

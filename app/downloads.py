@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
+from app.contracts.job import FileEntry
 from app.errors import RangeNotSatisfiable
 from app.storage import Storage
 
@@ -68,6 +70,12 @@ def serve(request: Request, storage: Storage, blob: Blob) -> Response:
     return StreamingResponse(content, status, headers, media_type=blob.media_type)
 
 
+def serve_entry(request: Request, storage: Storage, file: FileEntry) -> Response:
+    """Answer GET or HEAD for a file of a job or model; as ``serve``."""
+    name = PurePosixPath(file.path).name
+    return serve(request, storage, Blob(file.sha256, file.bytes, file.media_type, name))
+
+
 def serve_made(
     request: Request, content: Iterator[bytes], digest: str, media_type: str, filename: str
 ) -> Response:
@@ -78,7 +86,7 @@ def serve_made(
     etag = f'"{digest}"'
     if etag_matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
-    headers = {"ETag": etag, "Accept-Ranges": "none", **_attached(filename)}
+    headers = {"ETag": etag, "Accept-Ranges": "none", "Content-Disposition": _attached(filename)}
     if request.method == "HEAD":
         return Response(headers=headers, media_type=media_type)
     return StreamingResponse(_begun(content), headers=headers, media_type=media_type)
@@ -98,16 +106,12 @@ def _headers(blob: Blob, etag: str) -> dict[str, str]:
         "ETag": etag,
         "Repr-Digest": f"sha-256=:{digest}:",
         "Accept-Ranges": "bytes",
-        **_attached(blob.filename),
+        "Content-Disposition": _attached(blob.filename),
     }
 
 
-def _attached(filename: str) -> dict[str, str]:
-    return {
-        "Content-Disposition": f"attachment; filename*=UTF-8''{quote(filename, safe='')}",
-        # Uploaded bytes are never shown as a page of this service.
-        "X-Content-Type-Options": "nosniff",
-    }
+def _attached(filename: str) -> str:
+    return f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 def _begun(chunks: Iterator[bytes]) -> Iterator[bytes]:

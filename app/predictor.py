@@ -5,7 +5,6 @@ an environment without secrets, and no business with the API's memory.
 """
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -20,16 +19,13 @@ from typing import Any
 from pydantic import JsonValue
 from structlog import get_logger
 
+from app.config import environment_for_child
 from app.errors import Unavailable
 from app.storage import Storage
 
 log = get_logger(__name__)
 
 MODULE = "worker.predictor"
-PASSED_ON = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
-    *("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"),
-)
 PATIENCE_SECONDS = 20.0
 """For one question; the first also waits for the process to start."""
 READ_BYTES = 64 * 1024
@@ -107,7 +103,7 @@ class Predictor:
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 (the command is ours)
                 [sys.executable, "-P", "-m", MODULE, str(theirs.fileno())],
-                env={name: os.environ[name] for name in PASSED_ON if name in os.environ},
+                env=environment_for_child(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],

@@ -15,10 +15,9 @@ from structlog import get_logger
 
 from app import logs
 from app.config import Settings
-from app.contracts.job import DesiredStatus, Status
-from app.db import lifecycle, verbs
+from app.contracts.job import Status
+from app.db import lifecycle, verbs, waiting
 from app.db.models import Job
-from app.db.quotas import projects_running_their_most
 from app.db.session import Database, database_now
 from app.queue import Queue
 from app.services import audit
@@ -135,17 +134,5 @@ def _lost_jobs(session: Session) -> list[str]:
 
 
 def _waiting_jobs(session: Session) -> list[str]:
-    now = database_now(session)
-    return list(
-        session.scalars(
-            select(Job.id)
-            .where(
-                Job.status == Status.QUEUED,
-                Job.desired_status == DesiredStatus.RUNNING,
-                Job.not_before <= now,
-                Job.project_id.not_in(projects_running_their_most()),
-            )
-            .order_by(Job.priority.desc(), Job.queued_at, Job.id)
-            .limit(MOST_DOORBELLS)
-        )
-    )
+    query = waiting.due(database_now(session)).with_only_columns(Job.id)
+    return list(session.scalars(query.limit(MOST_DOORBELLS)))

@@ -69,18 +69,18 @@ class Storage:
         """
         self._keep(sha256, size, lambda: _small_at_once(_verified(sha256, chunks), size))
 
-    def put_part(self, upload_id: str, part_id: str, size: int, chunks: Iterable[bytes]) -> None:
-        """Store a part of an upload that is not whole yet."""
-        key = f"{_upload(upload_id)}/{part_id}"
+    def put_part(self, upload_id: str, sha256: str, size: int, chunks: Iterable[bytes]) -> None:
+        """Store a part of an upload that is not whole yet, under the digest that it has."""
+        key = f"{_upload(upload_id)}/{sha256}"
         self._write(key, _small_at_once(iter(chunks), size))
 
-    def read_part(self, upload_id: str, part_id: str, size: int) -> Iterator[bytes]:
-        """Yield the bytes of a part.
+    def read_part(self, upload_id: str, sha256: str, size: int) -> Iterator[bytes]:
+        """Yield the bytes of a part; whoever puts the parts together verifies the whole.
 
         Raises:
             FileNotFoundError: There is no such part.
         """
-        return self._read(f"{_upload(upload_id)}/{part_id}", 0, size)
+        return self._read(f"{_upload(upload_id)}/{sha256}", 0, size)
 
     def delete_parts(self, upload_id: str) -> None:
         """Remove all parts of an upload; where there are none is no error."""

@@ -7,14 +7,12 @@ from fastapi import Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 
 from app.access import JobsReader, Service
-from app.contracts.job import Status
+from app.contracts.job import FINAL, LARGEST_NUMBER
 from app.downloads import etag_matches
 from app.services import history, jobs
 from app.services.watching import Watcher
 
 LONGEST_WAIT_SECONDS = 60
-LARGEST_NUMBER = 2**31 - 1
-ENDED = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
 
 
 def watcher(request: Request) -> Watcher:
@@ -54,7 +52,7 @@ async def until_changed(
         return
     job = await run_in_threadpool(jobs.read, service.database, caller.project_id, job_id)
     is_news = if_none_match is not None and not etag_matches(if_none_match, jobs.entity_tag(job))
-    if not is_news and job.status not in ENDED:
+    if not is_news and job.status not in FINAL:
         await watch.wait(job_id, job.version, wait)
 
 

@@ -19,17 +19,14 @@ from typing import Self
 from pydantic import ValidationError
 from structlog import get_logger
 
+from app.config import environment_for_child
 from app.contracts.message import MESSAGE, AnyMessage, StopReason
 from worker.sandbox import descendants, prefix
 
 log = get_logger(__name__)
 
-PASSED_ON = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "PYTHONPATH", "VIRTUAL_ENV"),
-    *("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS"),
-    *("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"),
-)
-"""The only variables a trainer sees: it has no use for keys or addresses."""
+DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+"""The variables that a trainer sees beside those of any child."""
 LONGEST_MESSAGE_BYTES = 4 * 1024 * 1024
 READ_BYTES = 64 * 1024
 OF_A_SIGNAL = 128
@@ -60,7 +57,7 @@ class Trainer:
     @classmethod
     def start(cls, module: str, folder: Path, *, use_gpu: bool) -> Self:
         """Start a trainer on the workspace ``folder``, which holds `spec.json` and `inputs`."""
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        environment = environment_for_child(*DEVICES)
         if not use_gpu:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         read_end, write_end = os.pipe()

@@ -13,8 +13,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
@@ -23,7 +21,7 @@ from app.contracts.job import DesiredStatus
 from app.contracts.message import AnyMessage, PhaseFinished, PhaseStarted, Warned
 from app.db import verbs
 from app.db.models import Job
-from app.db.session import Database
+from app.db.session import AWAY, Database
 from worker.journal import Output, latest_metrics, latest_progress, write_messages
 from worker.observation import RENEWALS
 
@@ -146,7 +144,7 @@ class Lease:
                 batch = self._write(session, job)
                 self._obey(job)
                 self._unsure = batch
-        except (OperationalError, InterfaceError, PoolTimeoutError) as error:
+        except AWAY as error:
             log.warning("database_away", job_id=self._claim.job_id, reason=type(error).__name__)
             RENEWALS.labels("database away").inc()
             return False

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from obstore.exceptions import BaseError
 from opentelemetry.trace import NoOpTracer, Tracer
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
@@ -19,7 +19,7 @@ from app.contracts.report import Report
 from app.db import verbs
 from app.db.lifecycle import Actor
 from app.db.models import Job, JobFile
-from app.db.session import LONGEST_SILENCE_SECONDS, Database
+from app.db.session import AWAY, LONGEST_SILENCE_SECONDS, Database
 from app.storage import Storage
 from worker.checkpoints import Keeper
 from worker.delivery import BadDelivery, add_files, add_results, store_outputs
@@ -280,10 +280,10 @@ class Supervisor:
                         verbs.confirm_cancelled(session, held, Actor.HOLDER)
                     else:
                         last_write(session, held)
-            except (OperationalError, InterfaceError) as error:
+            except AWAY as error:
                 if time.monotonic() > give_up:
                     raise
-                log.warning("database_away", job_id=job.id, reason=str(error.orig))
+                log.warning("database_away", job_id=job.id, reason=type(error).__name__)
                 time.sleep(self._settings.renew_seconds)
             else:
                 self._observed.outcome = held.status

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from app.cli.options import DATA
 from app.config import ClientSettings
-from app.contracts.job import Job, Status
+from app.contracts.job import FINAL, Job
 
 TIMEOUT = httpx2.Timeout(60, connect=10)
 WATCH_SECONDS = 1.0
@@ -22,7 +22,6 @@ LONGEST_WAIT_SECONDS = 20
 """How long a request may wait for a watched job to change; some proxies cut at 30."""
 LONGEST_OUTAGE_SECONDS = 60.0
 """How long a watched service may be away, as when it is being restarted."""
-FINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
 JOBS = "/v1/distillation/jobs"
 
 complaints = Console(stderr=True, soft_wrap=True)

@@ -132,6 +132,12 @@ class Status(StrEnum):
     CANCELLED = "cancelled"
 
 
+FINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
+"""Statuses that a job never leaves."""
+LARGEST_NUMBER = 2**31 - 1
+"""Of an event, an attempt or a line: what a database's integer holds."""
+
+
 class DesiredStatus(StrEnum):
     """What the client wants of a job that has not ended."""
 

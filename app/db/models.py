@@ -16,12 +16,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.contracts.job import DesiredStatus, Status
+from app.contracts.job import FINAL, DesiredStatus, Status
 from app.contracts.naming import LONGEST_NAME
 from app.db.table import Table, one_of
-
-FINAL = (Status.SUCCEEDED, Status.FAILED, Status.CANCELLED)
-"""Statuses that a job never leaves."""
 
 
 class Project(Table):

@@ -14,10 +14,13 @@ from sqlalchemy.engine.interfaces import (
     ExceptionContext,
     ExecutionContext,
 )
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import ConnectionPoolEntry
 
+AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+"""What is raised where the database does not answer; trying again later may help."""
 BUSY_SECONDS = 30
 GIVE_UP = {
     "connect_timeout": 5,

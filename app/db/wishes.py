@@ -8,11 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
-from app.contracts.job import DesiredStatus, Status
+from app.contracts.job import FINAL, DesiredStatus, Status
 from app.db.checkpoints import Checkpoint, forget
 from app.db.lifecycle import Actor, Event, amend, transition, write_event
 from app.db.models import (
-    FINAL,
     Job,
     JobEvent,
     JobFile,

@@ -11,7 +11,7 @@ import sys
 from types import FrameType
 from typing import IO, NoReturn
 
-from app.members import BROKEN, Refused
+from app.members import BROKEN, Enough, Refused
 from app.preview import images, parquet, table, tensors
 from app.preview.findings import Broken, Findings
 
@@ -35,6 +35,8 @@ def look(
     findings = Findings()
     try:
         _look(file, findings, media_type, size, (label, delimiter))
+    except Enough:
+        findings.is_whole = False
     except Refused as error:
         findings.refused(error)
     except MemoryError:

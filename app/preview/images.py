@@ -1,21 +1,18 @@
 """An archive of images in class folders, or of IDX files: how many of each, and the odd ones."""
 
-import re
 import struct
 from collections import Counter
 from pathlib import PurePosixPath
 from typing import IO
 
-from app.contracts.data_limits import BESIDE_IMAGES, IMAGE_SUFFIXES
-from app.members import Enough, Member, members
+from app.contracts.data_limits import BESIDE_IMAGES, IDX_NAME, IMAGE_SUFFIXES, MAX_IMAGE_BYTES
+from app.members import Member, members
 from app.preview.findings import Broken, Findings
 
 MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF87a", b"GIF89a", b"RIFF")
-MAX_FILE_BYTES = 64 * 2**20
 AT_ONCE = 2**20
 MOST_UNPACKED_BYTES = 256 * 2**20
 """More of an archive is not looked at."""
-_IDX_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 _NUM_DIMENSIONS = {"images": 3, "labels": 1}
 
 Paths = list[tuple[str, ...]]
@@ -31,15 +28,16 @@ def look(file: IO[bytes], findings: Findings, size: int) -> None:
         for member in members(file, size, MOST_UNPACKED_BYTES):
             if findings.is_late():
                 break
-            match = _IDX_NAME.fullmatch(member.parts[-1])
+            match = IDX_NAME.fullmatch(member.parts[-1])
             if match:
                 findings.kind = "idx"
                 key = f"{match[1]} {match[2]}"
+                if key in counts:
+                    message = f"is the {key}, and so is a member before it"
+                    raise Broken("duplicate_member", message, member=member.name)
                 counts[key] = _idx(member, match[2], findings)
             elif _image(member, findings):
                 paths.append(member.parts)
-    except Enough:
-        findings.is_whole = False
     finally:
         _conclude(paths, counts, findings)
 
@@ -56,7 +54,7 @@ def _image(member: Member, findings: Findings) -> bool:
     num_bytes = len(start)
     while block := member.stream.read(AT_ONCE):
         num_bytes += len(block)
-    if num_bytes > MAX_FILE_BYTES:
+    if num_bytes > MAX_IMAGE_BYTES:
         findings.problem("too_large", "has more than 64 MiB", member=member.name)
     if not start.startswith(MAGIC):
         message = f"starts with {start[:8].hex(' ') or 'nothing'}, as no image does"
@@ -84,7 +82,7 @@ def _idx(member: Member, content: str, findings: Findings) -> int:
     if found != wanted:
         message = f"holds {found} values, where its header says {wanted}"
         raise Broken("broken_file", message, member=member.name)
-    return int(sizes[0])
+    return int(sizes[0]) if wanted else 0
 
 
 def _conclude(paths: Paths, counts: dict[str, int], findings: Findings) -> None:

@@ -1,24 +1,23 @@
 """A table in CSV: its columns, its first rows, how many of each class, what is wrong where."""
 
 import csv
-import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Protocol
 
+from app.cells import number_of
 from app.contracts.data_limits import (
+    LARGEST,
     MAX_CATEGORIES,
     MAX_COLUMNS,
     MAX_LINE_CHARACTERS,
     MAX_WORD_LENGTH,
 )
+from app.members import Enough
 from app.preview.findings import Broken, Findings
 
 DELIMITERS = ",;\t|"
-LARGEST = 3.4028234663852886e38
-"""Of 32 bits."""
-MOST_LINE_BYTES = min(MAX_LINE_CHARACTERS, 4 * 2**20)
 MOST_TEXTS = 200_000
 """Different ones that are remembered, of all columns together."""
 FEWEST_CLASSES = 2
@@ -51,16 +50,16 @@ class ColumnLook:
         return "numbers" if self.num_numbers else "empty"
 
     def see(self, line: int, text: str) -> None:
-        number = _number(text)
+        number = number_of(text)
         if not text:
             self.first_empty = self.first_empty or line
         elif number is None:
             self.num_words += 1
             self.first_word = self.first_word or (line, text)
-        else:
+        elif abs(number) <= LARGEST:
             self.num_numbers += 1
-            if not math.isfinite(number) or abs(number) > LARGEST:
-                self.first_infinite = self.first_infinite or (line, text)
+        else:  # NaN too, which compares with nothing
+            self.first_infinite = self.first_infinite or (line, text)
 
     def problems(self) -> Iterator[Broken]:
         """Say why no job would take the column as it is."""
@@ -108,12 +107,15 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self._file.readline(MOST_LINE_BYTES + 1)
+        line = self._file.readline(MAX_LINE_CHARACTERS + 1)
         self._number += 1
         if not line:
             raise StopIteration
-        if len(line) > MOST_LINE_BYTES:
-            message = f"the line has more than {MOST_LINE_BYTES} bytes"
+        if len(line) > MAX_LINE_CHARACTERS:
+            if not line.isascii():
+                # It has fewer characters than bytes, and may be short enough.
+                raise Enough
+            message = f"the line has more than {MAX_LINE_CHARACTERS} characters"
             raise Broken("line_too_long", message, line=self._number)
         if b"\0" in line:
             raise Broken("not_text", "the line holds a zero byte", line=self._number)
@@ -125,7 +127,7 @@ class _Lines:
 
 
 def _guessed(file: IO[bytes]) -> str:
-    start = file.readline(MOST_LINE_BYTES).decode("utf-8", "replace")
+    start = file.readline(MAX_LINE_CHARACTERS).decode("utf-8", "replace")
     file.seek(0)
     return max(DELIMITERS, key=start.count)
 
@@ -180,7 +182,7 @@ def _read(
             if num_texts < MOST_TEXTS and len(column.texts) <= MAX_CATEGORIES:
                 num_texts += text not in column.texts
                 column.texts.add(text)
-            if len(text) > MAX_WORD_LENGTH and _number(text) is None:
+            if len(text) > MAX_WORD_LENGTH and number_of(text) is None:
                 message = f"column {column.name[:40]!r}: {text[:40]!r} has {len(text)} characters"
                 findings.problem("too_long", message, line=line)
 
@@ -205,12 +207,3 @@ def _conclude(columns: list[ColumnLook], place: int | None, findings: Findings) 
     classes = findings.classes
     if classes is not None and findings.is_whole and len(classes) < FEWEST_CLASSES:
         findings.problem("one_class", f"the label has {len(classes)} classes; expected 2 or more")
-
-
-def _number(text: str) -> float | None:
-    if "_" in text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None

@@ -1,14 +1,12 @@
 """The checkpoints of a job: list them, take the model in training away."""
 
-from pathlib import PurePosixPath
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.access import JobsReader, Service
 from app.contracts.job import Checkpoint
 from app.contracts.registry import Page
-from app.downloads import RESPONSES, Blob, serve
+from app.downloads import RESPONSES, serve_entry
 from app.services import checkpoints
 
 router = APIRouter(prefix="/v1/distillation/jobs/{job_id}/checkpoints", tags=["Jobs"])
@@ -45,5 +43,4 @@ def read_checkpoint_file(
     file = checkpoints.read_checkpoint_file(
         service.database, caller.project_id, job_id, checkpoint_id, path
     )
-    name = PurePosixPath(file.path).name
-    return serve(request, service.storage, Blob(file.sha256, file.bytes, file.media_type, name))
+    return serve_entry(request, service.storage, file)

@@ -8,11 +8,11 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from starlette.concurrency import run_in_threadpool
 
 from app.access import Service
-from app.contracts.job import JobEvent, StreamEnd
+from app.contracts.job import FINAL, JobEvent, StreamEnd
+from app.db.session import AWAY
 from app.errors import NotFound
 from app.services import history
-from app.services.watching import AWAY
-from app.waiting import ENDED, Following, Watch, following
+from app.waiting import Following, Watch, following
 
 router = APIRouter(prefix="/v1/distillation/jobs/{job_id}/events", tags=["Jobs"])
 
@@ -35,7 +35,7 @@ async def stream_job_events(
             number = event.number
             yield _sent(event)
         if some.is_last:
-            if some.status in ENDED:
+            if some.status in FINAL:
                 yield _done(StreamEnd(status=some.status))
                 return
             if not await watch.wait(job_id, some.version):

@@ -10,11 +10,10 @@ from fastapi.responses import PlainTextResponse, StreamingResponse
 from starlette.responses import Response
 
 from app.access import JobsReader, Service
-from app.contracts.job import JobEvent, MetricPoint
+from app.contracts.job import LARGEST_NUMBER, JobEvent, MetricPoint
 from app.contracts.registry import Page
 from app.services import history, sampling
 
-LARGEST_NUMBER = 2**31 - 1
 LARGEST_STEP = 2**63 - 1
 
 router = APIRouter(prefix="/v1/distillation/jobs/{job_id}", tags=["Jobs"])

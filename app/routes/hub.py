@@ -1,13 +1,11 @@
 """The routes that clients of the Hugging Face Hub ask for, over the same models."""
 
-from pathlib import PurePosixPath
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from app.access import ModelsReader, Service
 from app.contracts.hub import Repository, TreeFile
-from app.downloads import RESPONSES, Blob, serve
+from app.downloads import RESPONSES, serve_entry
 from app.services import hub
 
 router = APIRouter(tags=["Hugging Face Hub"])
@@ -63,8 +61,6 @@ def read_entry(  # noqa: PLR0913, PLR0917 (the path's parts)
     file, commit = hub.read_entry(
         service.database, caller.project_id, project, model_id, revision, path
     )
-    name = PurePosixPath(file.path).name
-    blob = Blob(file.sha256, file.bytes, file.media_type, name)
-    answer = serve(request, service.storage, blob)
+    answer = serve_entry(request, service.storage, file)
     answer.headers["X-Repo-Commit"] = commit
     return answer

@@ -1,6 +1,5 @@
 """The models that jobs have made."""
 
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -8,7 +7,7 @@ from starlette.responses import Response
 
 from app.access import ModelsReader, Service
 from app.contracts.registry import Model, Page
-from app.downloads import RESPONSES, Blob, serve, serve_made
+from app.downloads import RESPONSES, serve_entry, serve_made
 from app.services import archives, results
 
 ARCHIVE: dict[int | str, dict[str, Any]] = {
@@ -57,8 +56,7 @@ def read_model_file(
 ) -> Response:
     """Give a file's bytes; its entity tag is their sha256."""
     file = results.read_model_file(service.database, caller.project_id, model_id, path)
-    name = PurePosixPath(file.path).name
-    return serve(request, service.storage, Blob(file.sha256, file.bytes, file.media_type, name))
+    return serve_entry(request, service.storage, file)
 
 
 @router.get("/{model_id}/download", summary="Download a model as a zip", responses=ARCHIVE)

@@ -1,7 +1,5 @@
 """What a job has delivered: its files, and its report."""
 
-from pathlib import PurePosixPath
-
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
@@ -9,7 +7,7 @@ from app.access import JobsReader, Service
 from app.contracts.job import FileEntry
 from app.contracts.registry import Page
 from app.contracts.report import FullReport
-from app.downloads import RESPONSES, Blob, serve
+from app.downloads import RESPONSES, serve_entry
 from app.services import results
 
 PAGE_POLICY = (
@@ -45,8 +43,7 @@ def read_job_file(
 ) -> Response:
     """Give a file's bytes; its entity tag is their sha256."""
     file = results.read_job_file(service.database, caller.project_id, job_id, path)
-    name = PurePosixPath(file.path).name
-    return serve(request, service.storage, Blob(file.sha256, file.bytes, file.media_type, name))
+    return serve_entry(request, service.storage, file)
 
 
 @router.get("/report", summary="Read a job's report", response_model=FullReport)
@@ -69,5 +66,5 @@ def read_report_page(job_id: str, caller: JobsReader, service: Service) -> Respo
     content = results.read_report(
         service.database, service.storage, caller.project_id, job_id, "report.html"
     )
-    headers = {"Content-Security-Policy": PAGE_POLICY, "X-Content-Type-Options": "nosniff"}
+    headers = {"Content-Security-Policy": PAGE_POLICY}
     return Response(content, media_type="text/html", headers=headers)

@@ -5,11 +5,11 @@ from collections.abc import Iterable
 from sqlalchemy import String, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.contracts.job import JobSpec
+from app.contracts.job import FINAL, JobSpec
 from app.contracts.references import named_files, named_models
 from app.contracts.registry import DeletedFile
 from app.db import wishes
-from app.db.models import FINAL, File, Job, Knowledge, KnowledgeFile, Model
+from app.db.models import File, Job, Knowledge, KnowledgeFile, Model
 from app.db.registry import ModelAlias
 from app.db.session import Database
 from app.db.uploads import Upload

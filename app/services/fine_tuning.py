@@ -12,7 +12,7 @@ from app.contracts.fine_tuning import (
     ResultFile,
 )
 from app.contracts.fine_tuning_request import FineTuningRequest
-from app.contracts.job import Checkpoint, Job, JobEvent
+from app.contracts.job import LARGEST_NUMBER, Checkpoint, Job, JobEvent
 from app.contracts.registry import Page
 from app.db.session import Database
 from app.errors import BadRequest, InvalidPayload
@@ -25,7 +25,6 @@ from app.services.idempotency import Repeatable
 from app.services.ownership import ends
 
 NUMBER = re.compile(r".+\.([0-9]{1,9})")
-AFTER_ALL = 2**31 - 1
 LEVELS: dict[str, str] = {
     "job.failed": "error",
     "job.requeued": "warn",
@@ -84,7 +83,7 @@ def list_events(
     Raises:
         BadRequest: That is no event's id.
     """
-    number = AFTER_ALL
+    number = LARGEST_NUMBER
     if after is not None:
         found = NUMBER.fullmatch(after)
         if found is None:

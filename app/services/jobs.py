@@ -7,12 +7,12 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from app.contracts.job import Job, Status, WaitingReason
+from app.contracts.job import FINAL, Job, Status, WaitingReason
 from app.contracts.registry import Page
 from app.contracts.requests import Edit
 from app.db import wishes
-from app.db.models import FINAL, Model, Worker
 from app.db.models import Job as JobRow
+from app.db.models import Model, Worker
 from app.db.quotas import Quota, projects_running_their_most
 from app.db.session import Database, database_now
 from app.errors import PreconditionFailed

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from app.contracts.job import FINAL
 from app.contracts.knowledge import Knowledge
 from app.contracts.registry import Page
-from app.db.models import FINAL, Job
+from app.db.models import Job
 from app.db.models import Knowledge as KnowledgeRow
 from app.db.session import Database
 from app.services.ownership import ends, find, newest, owned

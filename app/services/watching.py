@@ -4,16 +4,13 @@ import asyncio
 from collections.abc import Iterable
 
 from sqlalchemy import select
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from structlog import get_logger
 
 from app.db.models import Job
-from app.db.session import Database
+from app.db.session import AWAY, Database
 
 log = get_logger(__name__)
 
-AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 POLL_SECONDS = 0.25
 MOST_IDS = 500
 """In one query; SQLite takes no list without end."""

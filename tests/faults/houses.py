@@ -13,7 +13,8 @@ from typing import Any
 
 import psutil
 
-from app.db.models import FINAL, Job
+from app.contracts.job import FINAL
+from app.db.models import Job
 from app.db.session import Database
 from tests.faults.client import Client
 from tests.faults.history import Expected, History, read_jobs

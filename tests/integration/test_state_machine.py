@@ -24,11 +24,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
-from app.contracts.job import DesiredStatus, JobError, Status
+from app.contracts.job import FINAL, DesiredStatus, JobError, Status
 from app.db import lifecycle, verbs, wishes
 from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.lifecycle import LEGAL, Actor, Event
-from app.db.models import FINAL, Job, JobEvent
+from app.db.models import Job, JobEvent
 from app.db.session import Database, database_now
 from app.errors import Conflict
 from tests.jobs import claimed, queued

@@ -13,13 +13,13 @@ import numpy.typing as npt
 
 from app.contracts.data_limits import BESIDE_IMAGES as BESIDES
 from app.contracts.data_limits import IMAGE_SUFFIXES as SUFFIXES
+from app.contracts.data_limits import MAX_IMAGE_BYTES
 from app.contracts.dataset import ImageArchive
 from worker.distillation import pictures
 from worker.distillation.archive import members
 from worker.distillation.dataset import RawData, Tell, class_order, inputs_file
 from worker.distillation.errors import BadInput
 
-MAX_FILE_BYTES = 64 * 2**20
 MAX_DECODED_BYTES = 16 * 2**30
 _LAYOUT_HINT = (
     "Lay the images out as `class/image.png`, or as `train/class/...` and `test/class/..."
@@ -114,7 +114,7 @@ def _images(
     done = reading * len(rows)
     for member in members(path):
         if member.parts in rows:
-            yield member.parts, member.name, member.read(MAX_FILE_BYTES)
+            yield member.parts, member.name, member.read(MAX_IMAGE_BYTES)
             done += 1
             tell(done, 2 * len(rows))
 

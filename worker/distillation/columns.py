@@ -2,13 +2,11 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from app.contracts.data_limits import MAX_CATEGORIES, MAX_WORD_LENGTH
+from app.cells import number_of
+from app.contracts.data_limits import LARGEST, MAX_CATEGORIES, MAX_WORD_LENGTH
 from worker.distillation.dataset import Column, class_order
 from worker.distillation.errors import BadInput
 
-LARGEST = float(np.finfo(np.float32).max)
 _SHOWN_LENGTH = 40
 
 
@@ -95,19 +93,6 @@ class ColumnSurvey:
         return BadInput(
             code, f'line {cell.line}, column "{self.name}": {shown(cell.text)} {fault}', hint
         )
-
-
-def number_of(text: str) -> float | None:
-    """Read a number in decimal or scientific notation; none if it is not one.
-
-    May be infinite or NaN. Not Python's `1_000`, which no table means as a number.
-    """
-    if "_" in text:
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def check_word(line: int, column: str, text: str) -> None:

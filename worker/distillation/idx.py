@@ -6,7 +6,6 @@ Shapes: N = examples, C = channels, H, W = height and width in pixels.
 """
 
 import math
-import re
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from app.contracts.data_limits import IDX_NAME
 from app.contracts.dataset import ImageArchive
 from worker.distillation.archive import Member, members
 from worker.distillation.dataset import RawData, Tell, class_order, inputs_file
@@ -26,7 +26,6 @@ from worker.distillation.pictures import MAX_PIXELS, fitted
 MAX_DECODED_BYTES = 16 * 2**30
 MAX_EXAMPLES = 10_000_000
 BYTES_AT_ONCE = 2**20
-_NAME = re.compile(r"(train|t10k)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 _UNSIGNED_BYTES = 8  # the header's code of the type of its values
 _REQUIRED = (("train", "images"), ("train", "labels"))
 
@@ -42,7 +41,7 @@ class Header:
 
 def key_of(parts: tuple[str, ...]) -> Key | None:
     """Say which of the four files a member is by its name, or that it is none."""
-    match = _NAME.fullmatch(parts[-1])
+    match = IDX_NAME.fullmatch(parts[-1])
     return (match[1], match[2]) if match else None
 
 

@@ -10,8 +10,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from app.cells import number_of
+from app.contracts.data_limits import LARGEST
 from app.contracts.dataset import Task
-from worker.distillation.columns import LARGEST, check_word, number_of, shown
+from worker.distillation.columns import check_word, shown
 from worker.distillation.dataset import class_order
 from worker.distillation.errors import BadInput
 
