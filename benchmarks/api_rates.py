@@ -22,7 +22,7 @@ from sqlalchemy import create_engine, func, insert, select, text
 from uuid_utils import uuid7
 
 from app.db.models import Job
-from benchmarks.clients import Heard, crowd, request
+from benchmarks.clients import Heard, ask, crowd, request
 from benchmarks.service import Service, free_port, new_database, postgres, running, serve
 
 CLIENTS = 8
@@ -89,14 +89,14 @@ def _round(peer: Peer) -> None:
 
 def _ours(service: Service) -> Peer:
     create = request("POST", JOBS, service.key, SPEC)
-    (answer,) = crowd(service.port, 1, 0.001, lambda _: create).answers
+    answer = ask(service.port, create)
     read = request("GET", f"{JOBS}/{json.loads(answer.body)['id']}", service.key)
     return Peer(service.port, create, read, Heard(), Heard())
 
 
 def _theirs(port: int) -> Peer:
     create = request("POST", f"{RUNS}/create", "", RUN)
-    (answer,) = crowd(port, 1, 0.001, lambda _: create).answers
+    answer = ask(port, create)
     run_id = json.loads(answer.body)["run"]["info"]["run_id"]
     return Peer(port, create, request("GET", f"{RUNS}/get?run_id={run_id}"), Heard(), Heard())
 
@@ -131,13 +131,11 @@ def _pages(folder: Path, url: str) -> tuple[float, float]:
 
 def _fill(url: str, service: Service, number: int) -> None:
     """Copy a job that was posted until there are so many."""
-    (answer,) = crowd(
-        service.port, 1, 0.001, lambda _: request("POST", JOBS, service.key, SPEC)
-    ).answers
+    answer = ask(service.port, request("POST", JOBS, service.key, SPEC))
     job_id = json.loads(answer.body)["id"]
     engine = create_engine(url)
     with engine.begin() as connection:
-        table = Job.__table__
+        table = Job.metadata.tables["jobs"]
         row = dict(connection.execute(select(table).where(table.c.id == job_id)).mappings().one())
         there = connection.execute(select(func.count()).select_from(table)).scalar_one()
         for start in range(there, number, BATCH):
@@ -145,7 +143,7 @@ def _fill(url: str, service: Service, number: int) -> None:
             rows = [{**row, "id": f"distjob-{uuid7()}", "status": "cancelled"} for _ in copies]
             for one in rows:
                 one["finished_at"], one["desired_status"] = row["created_at"], "cancelled"
-            connection.execute(insert(Job).values(rows))
+            connection.execute(insert(table), rows)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("ANALYZE"))
     engine.dispose()

@@ -86,12 +86,26 @@ class Client:
 
 
 def request(method: str, path: str, key: str = "", body: Any = None, **headers: str) -> bytes:  # noqa: ANN401 (JSON)
+    """Write a request; in the names of further headers, `_` stands for `-`."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(content)}"]
     lines += [f"Authorization: Bearer {key}"] if key else []
     lines += ["Content-Type: application/json"] if content else []
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
     return "\r\n".join([*lines, "", ""]).encode() + content
+
+
+def ask(port: int, request: bytes) -> Answer:
+    """Ask one thing on a connection of its own."""
+
+    async def one() -> Answer:
+        client = Client(port)
+        try:
+            return await client.ask(request)
+        finally:
+            client.close()
+
+    return asyncio.run(one())
 
 
 def crowd(

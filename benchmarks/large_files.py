@@ -7,8 +7,6 @@ Three ways: a form, parts of 64 MiB, a download; each with a file of its own byt
 import argparse
 import hashlib
 import os
-import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,9 +18,9 @@ from pathlib import Path
 import httpx2
 import psutil
 
-COMMAND = Path(sys.executable).with_name("stillhouse")
+from benchmarks.service import serve
+
 TIMEOUT_SECONDS = 1800.0
-READY_SECONDS = 60.0
 
 MOST_GROWTH_BYTES = 64 * 2**20
 PART_BYTES = 64 * 2**20
@@ -98,51 +96,16 @@ def main() -> int:
 @contextmanager
 def _served(folder: Path) -> Iterator[tuple[httpx2.Client, int]]:
     """Serve an API that keeps its blobs in ``folder``; give a client and the process's id."""
-    environment = {
-        **os.environ,
-        "TMPDIR": str(folder),
-        "STILLHOUSE_DATABASE_URL": f"sqlite:///{folder}/stillhouse.db",
-        "STILLHOUSE_BROKER_URL": "redis://127.0.0.1:1/0",
-        "STILLHOUSE_STORAGE_URL": str(folder / "blobs"),
-        "STILLHOUSE_PEPPER_FILE": str(folder / "pepper"),
-    }
-    subprocess.run([COMMAND, "migrate"], env=environment, check=True, capture_output=True)
-    created = subprocess.run(
-        [COMMAND, "keys", "create", "bench"], env=environment, check=True, capture_output=True
-    )
-    key = created.stdout.decode().split()[-1]
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
-    process = subprocess.Popen(
-        [COMMAND, "api", "--port", str(port)],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with httpx2.Client(
-            base_url=f"http://127.0.0.1:{port}",
-            headers={"Authorization": f"Bearer {key}"},
+    database = f"sqlite:///{folder}/stillhouse.db"
+    with (
+        serve(folder, database, TMPDIR=str(folder)) as service,
+        httpx2.Client(
+            base_url=f"http://127.0.0.1:{service.port}",
+            headers={"Authorization": f"Bearer {service.key}"},
             timeout=TIMEOUT_SECONDS,
-        ) as client:
-            _await(client)
-            yield client, process.pid
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _await(client: httpx2.Client) -> None:
-    give_up = time.monotonic() + READY_SECONDS
-    while True:
-        try:
-            if client.get("/healthz").is_success:
-                return
-        except httpx2.TransportError:
-            if time.monotonic() > give_up:
-                raise
-        time.sleep(0.05)
+        ) as client,
+    ):
+        yield client, service.process.pid
 
 
 def _write(path: Path, size: int) -> Path:

@@ -1,7 +1,7 @@
 """A crowd at the door: 1,000 clients at once for a minute, then 20 racing copies of 2,000 requests.
 
-One API process, with the default settings for the crowd (requests are limited) and no limit for
-the race. Bars: no answer but 2xx, 304, 429 and 503 (these two with Retry-After), at most 400 MB
+One API process; the crowd comes with the default limit of requests, and again with a low one, the
+race with none. Bars: no answer but 2xx, 304, 429 and 503 (these two with Retry-After), at most 400 MB
 resident, and exactly 2,000 jobs. `python -m benchmarks.load`; exits 1 past the bars.
 """
 
@@ -20,13 +20,15 @@ from http import HTTPStatus
 from pathlib import Path
 
 from benchmarks.api_rates import JOBS, SPEC
-from benchmarks.clients import Answer, Client, crowd, request
+from benchmarks.clients import Answer, Client, ask, crowd, request
 from benchmarks.service import Service, new_database, postgres, serve
 
 CLIENTS = 1000
 FOLLOWERS = 100
 """Those of them that follow a job's events as a stream."""
 SECONDS = 60.0
+LIMIT, LIMITED_SECONDS = "1200", 20.0
+"""So few requests a minute that most are refused."""
 RESIDENT_MB = 400.0
 KEYS, COPIES = 2000, 20
 AT_ONCE = 50
@@ -48,7 +50,11 @@ def main() -> int:
         folder = Path(name)
         with postgres(folder) as url:
             with serve(folder, new_database(url, "crowd")) as service:
-                good = _press(service)
+                good = _press(service, SECONDS)
+            with serve(
+                folder, new_database(url, "limited"), STILLHOUSE_KEY_REQUESTS_PER_MINUTE=LIMIT
+            ) as service:
+                good &= _press(service, LIMITED_SECONDS, is_limited=True)
             race = new_database(url, "race")
             with serve(folder, race, STILLHOUSE_KEY_REQUESTS_PER_MINUTE="0") as service:
                 good &= _race(service, "PostgreSQL")
@@ -58,11 +64,12 @@ def main() -> int:
     return 0 if good else 1
 
 
-def _press(service: Service) -> bool:
-    """Let all clients do all that clients do, and watch what they are answered."""
-    (made,) = crowd(
-        service.port, 1, 0.001, lambda _: request("POST", JOBS, service.key, SPEC)
-    ).answers
+def _press(service: Service, seconds: float, *, is_limited: bool = False) -> bool:
+    """Let all clients do all that clients do, and watch what they are answered.
+
+    Where requests are limited to few, some must be refused for it.
+    """
+    made = ask(service.port, request("POST", JOBS, service.key, SPEC))
     job = f"{JOBS}/{json.loads(made.body)['id']}"
     asked = [
         request("POST", JOBS, service.key, SPEC),
@@ -75,7 +82,7 @@ def _press(service: Service) -> bool:
     streams = [request("GET", f"{job}/events/stream", service.key)] * FOLLOWERS
     others = CLIENTS - FOLLOWERS
     with _watched(service) as resident:
-        heard = crowd(service.port, others, SECONDS, lambda _: dice.choice(asked), streams)
+        heard = crowd(service.port, others, seconds, lambda _: dice.choice(asked), streams)
     statuses = heard.statuses + heard.followed
     unheard = sum(
         answer.status == HTTPStatus.OK
@@ -93,6 +100,7 @@ def _press(service: Service) -> bool:
     print(f"  p50 {heard.quantile(0.5):.2f} s, p99 {heard.quantile(0.99):.2f} s")
     print(f"  {most:.0f} MB resident; 429 and 503 without Retry-After: {without}")
     good = set(statuses) <= ALLOWED and not without and not unheard and most <= RESIDENT_MB
+    good &= HTTPStatus.TOO_MANY_REQUESTS in statuses or not is_limited
     print(f"  bars: {'met' if good else 'MISSED'}")
     return good
 
@@ -104,8 +112,7 @@ def _race(service: Service, database: str) -> bool:
     seconds = time.perf_counter() - start
     page, num_jobs, after = True, 0, ""
     while page:
-        asked = request("GET", f"{JOBS}?limit=100{after}", service.key)
-        (answer,) = crowd(service.port, 1, 0.001, lambda _, asked=asked: asked).answers[:1]  # type: ignore[misc]
+        answer = ask(service.port, request("GET", f"{JOBS}?limit=100{after}", service.key))
         found = json.loads(answer.body)
         num_jobs += len(found["data"])
         page, after = found["has_more"], f"&after={found['last_id']}"

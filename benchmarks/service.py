@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,7 +71,9 @@ def running(
             time.sleep(0.01)
         yield psutil.Process(process.pid)
     finally:
-        children = psutil.Process(process.pid).children(recursive=True)
+        children = []
+        with suppress(psutil.NoSuchProcess):
+            children = psutil.Process(process.pid).children(recursive=True)
         process.terminate()
         process.wait()
         for child in children:
