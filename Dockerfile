@@ -1,4 +1,5 @@
-# One image for every part of the service; the command says which: api, worker, reconciler, migrate.
+# One image for every part of the service; the command says which: api, worker, reconciler, deliverer,
+# migrate.
 # On x86-64 the usual build of PyTorch brings CUDA and runs on the CPU as well; pass an index of CPU
 # builds as PIP_EXTRA_INDEX_URL for a much smaller image.
 FROM python:3.11-slim

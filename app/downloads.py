@@ -14,6 +14,7 @@ from fastapi import Request
 from starlette.responses import RedirectResponse, Response, StreamingResponse
 
 from app.contracts.job import FileEntry
+from app.entity_tags import matches
 from app.errors import RangeNotSatisfiable
 from app.storage import Storage
 
@@ -51,7 +52,7 @@ def serve(request: Request, storage: Storage, blob: Blob) -> Response:
     """
     etag = f'"{blob.sha256}"'
     headers = _headers(blob, etag)
-    if etag_matches(request.headers.get("if-none-match"), etag):
+    if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
     if request.method == "HEAD":
         # A presigned address is for GET only.
@@ -84,20 +85,12 @@ def serve_made(
     They have no length before they are made, so there are no ranges of them.
     """
     etag = f'"{digest}"'
-    if etag_matches(request.headers.get("if-none-match"), etag):
+    if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=HTTPStatus.NOT_MODIFIED, headers={"ETag": etag})
     headers = {"ETag": etag, "Accept-Ranges": "none", "Content-Disposition": _attached(filename)}
     if request.method == "HEAD":
         return Response(headers=headers, media_type=media_type)
     return StreamingResponse(_begun(content), headers=headers, media_type=media_type)
-
-
-def etag_matches(header: str | None, etag: str) -> bool:
-    """Tell whether an ``If-None-Match`` names this entity tag."""
-    if header is None:
-        return False
-    tags = {tag.strip().removeprefix("W/") for tag in header.split(",")}
-    return etag in tags or "*" in tags
 
 
 def _headers(blob: Blob, etag: str) -> dict[str, str]:

@@ -75,6 +75,12 @@ class HubNotFound(NotFound):
         self.hub_code = hub_code
 
 
+class MethodNotAllowed(ServiceError):
+    status = 405
+    code = "method_not_allowed"
+    title = "This path does not take this method"
+
+
 class Conflict(ServiceError):
     """The thing is in a state that forbids what was asked."""
 

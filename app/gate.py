@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from app.config import Settings
 from app.db.session import Database
-from app.errors import RateLimited
+from app.errors import Forbidden, RateLimited, Unauthorized
 from app.rates import Rate, Rates
 from app.services import key_text
 from app.services.audit import Caller
@@ -26,7 +26,7 @@ MOST_KNOWN_KEYS = 10_000
 WRITE_SECONDS = 60.0
 LONGEST_ADDRESS = 64
 
-REFUSED = {HTTPStatus.UNAUTHORIZED: "invalid_api_key", HTTPStatus.FORBIDDEN: "missing_scope"}
+REFUSED: dict[int, str] = {one.status: one.code for one in (Unauthorized, Forbidden)}
 
 
 class Gate:
@@ -72,9 +72,7 @@ class Gate:
         digest, _ = _shown(scope)
         if status in REFUSED:
             self.refusals.count(
-                Refusal(
-                    REFUSED[HTTPStatus(status)], caller.project_id, caller.key_id, caller.address
-                )
+                Refusal(REFUSED[status], caller.project_id, caller.key_id, caller.address)
             )
         if status == HTTPStatus.UNAUTHORIZED:
             self._known.pop(digest, None)

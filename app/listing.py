@@ -1,10 +1,10 @@
-"""What a list of jobs may be asked for: a dependency that reads a query string."""
+"""What many routes are asked for in the same words: pages, moments, and which jobs."""
 
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import Query, Request
+from fastapi import Header, Query, Request
 from pydantic import AfterValidator
 
 from app.contracts.job import Status
@@ -12,6 +12,12 @@ from app.contracts.strict import Moment
 from app.errors import BadRequest
 from app.services.explanations import unknown_name
 from app.services.filters import Filters
+
+After = Annotated[str | None, Query(description="The last id of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=100)]
+IfMatch = Annotated[
+    str | None, Header(description="The entity tag as read: 412 where it has moved since.")
+]
 
 METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)

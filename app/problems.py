@@ -18,6 +18,7 @@ from app.errors import (
     BadRequest,
     HubNotFound,
     InvalidPayload,
+    MethodNotAllowed,
     NotFound,
     Problem,
     RangeNotSatisfiable,
@@ -35,12 +36,6 @@ log = get_logger(__name__)
 MEDIA_TYPE = "application/problem+json"
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-
-
-class MethodNotAllowed(ServiceError):
-    status = 405
-    code = "method_not_allowed"
-    title = "This path does not take this method"
 
 
 class ProblemItem(BaseModel):

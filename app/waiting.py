@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app.access import JobsReader, Service
 from app.contracts.job import FINAL, LARGEST_NUMBER
-from app.downloads import etag_matches
+from app.entity_tags import matches
 from app.services import history, jobs
 from app.services.watching import Watcher
 
@@ -51,7 +51,7 @@ async def until_changed(
     if wait == 0:
         return
     job = await run_in_threadpool(jobs.read, service.database, caller.project_id, job_id)
-    is_news = if_none_match is not None and not etag_matches(if_none_match, jobs.entity_tag(job))
+    is_news = if_none_match is not None and not matches(if_none_match, jobs.entity_tag(job))
     if not is_news and job.status not in FINAL:
         await watch.wait(job_id, job.version, wait)
 

@@ -1,8 +1,8 @@
 """A crowd at the door: 1,000 clients at once for a minute, then 20 racing copies of 2,000 requests.
 
 One API process; the crowd comes with the default limit of requests, and again with a low one, the
-race with none. Bars: no answer but 2xx, 304, 429 and 503 (these two with Retry-After), at most 400 MB
-resident, and exactly 2,000 jobs. `python -m benchmarks.load`; exits 1 past the bars.
+race with none. Bars: no answer but 2xx, 304, 429 and 503 (these two with Retry-After), at most 400
+MB resident, and exactly 2,000 jobs. `python -m benchmarks.load`; exits 1 past the bars.
 """
 
 import asyncio

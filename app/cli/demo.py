@@ -66,7 +66,7 @@ def demo(
     try:
         with _folder(data) as folder:
             service = Embedded(folder, port=0)
-            console.print("Starting the service: Valkey, API, reconciler and worker ...")
+            console.print("Starting the service: Valkey, API, reconciler, deliverer and worker ...")
             with service.running():
                 console.print(f"Ready at {service.url}; it stops when the demo ends.")
                 _distil(service.url, service.key_file, out)

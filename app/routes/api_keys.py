@@ -1,12 +1,11 @@
 """API keys of the caller's project."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from app.access import Admin, Service
 from app.contracts.registry import ApiKey, Page
 from app.contracts.requests import NewApiKey, NewApiKeyWithSecret
+from app.listing import After, Limit
 from app.services import keys
 
 router = APIRouter(prefix="/v1/api_keys", tags=["API keys"])
@@ -25,8 +24,8 @@ def create_api_key(body: NewApiKey, caller: Admin, service: Service) -> NewApiKe
 def list_api_keys(
     caller: Admin,
     service: Service,
-    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: After = None,
+    limit: Limit = 20,
 ) -> Page[ApiKey]:
     """List the project's keys, revoked ones too, without their secrets."""
     return keys.list_keys(service.database, caller.project_id, after, limit)

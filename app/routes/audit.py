@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query
 from app.access import Admin, Service, require_scope
 from app.contracts.audit import AuditEntry, Outcome
 from app.contracts.registry import Page
-from app.listing import Bound
+from app.listing import After, Bound, Limit
 from app.services import audit
 
 router = APIRouter(prefix="/v1/audit", tags=["Audit log"])
@@ -18,8 +18,8 @@ def list_audit_entries(  # noqa: PLR0913 (query parameters)
     caller: Admin,
     service: Service,
     *,
-    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: After = None,
+    limit: Limit = 20,
     action: Annotated[str | None, Query(description="As `job.cancel`.")] = None,
     key_id: Annotated[str | None, Query(description="Whose requests.")] = None,
     target_id: Annotated[str | None, Query(description="Of what was changed.")] = None,

@@ -13,6 +13,7 @@ from app.contracts.registry import DeletedFile, File, Page
 from app.contracts.uploads import MOST_UPLOAD_BYTES
 from app.downloads import RESPONSES, Blob, serve
 from app.forms import Form, form_schema, receive_form
+from app.listing import After
 from app.services import deletion, files, previews
 
 FIELDS = {
@@ -66,7 +67,7 @@ def list_files(
     service: Service,
     purpose: Annotated[str | None, Query(description="Only files of this purpose.")] = None,
     order: Annotated[files.Order, Query(description="`asc` for the oldest first.")] = "desc",
-    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
+    after: After = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 20,
 ) -> Page[File]:
     """List the project's files."""

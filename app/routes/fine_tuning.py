@@ -12,7 +12,7 @@ from app.contracts.fine_tuning import (
 )
 from app.contracts.fine_tuning_request import FineTuningRequest
 from app.contracts.registry import Page
-from app.listing import METADATA_PARAMETER, filters
+from app.listing import METADATA_PARAMETER, After, Limit, filters
 from app.repeats import Again
 from app.services import fine_tuning
 from app.services.filters import Filters
@@ -31,7 +31,6 @@ CREATED: dict[int | str, dict[str, Any]] = {
     }
 }
 
-After = Annotated[str | None, Query(description="The last id of the page before.")]
 AfterEvent = Annotated[
     str | None,
     Query(
@@ -39,7 +38,6 @@ AfterEvent = Annotated[
         json_schema_extra={"pattern": r"^.+\.[0-9]{1,9}$"},
     ),
 ]
-Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("", summary="Create a fine-tuning job", responses=CREATED)

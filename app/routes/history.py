@@ -12,6 +12,7 @@ from starlette.responses import Response
 from app.access import JobsReader, Service
 from app.contracts.job import LARGEST_NUMBER, JobEvent, MetricPoint
 from app.contracts.registry import Page
+from app.listing import Limit
 from app.services import history, sampling
 
 LARGEST_STEP = 2**63 - 1
@@ -29,7 +30,7 @@ def list_job_events(
     after: Annotated[
         int, Query(ge=0, le=LARGEST_NUMBER, description="The number of the last one known.")
     ] = 0,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    limit: Limit = 20,
 ) -> Page[JobEvent]:
     """List every change of a job, numbered from 1 without gaps."""
     return history.list_events(service.database, caller.project_id, job_id, after, limit)

@@ -2,14 +2,14 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 
 from app.access import JobsReader, JobsWriter, Service
 from app.contracts.job import Job, JobSpec, ValidatedSpec
 from app.contracts.registry import Page
 from app.contracts.requests import Cancellation, Changes, Edit
-from app.downloads import etag_matches
-from app.listing import METADATA_PARAMETER, filters
+from app.entity_tags import matches
+from app.listing import METADATA_PARAMETER, After, IfMatch, Limit, filters
 from app.repeats import Again
 from app.services import deletion, jobs, posting
 from app.services.filters import Filters
@@ -66,8 +66,8 @@ def list_jobs(
     caller: JobsReader,
     service: Service,
     wanted: Annotated[Filters, Depends(filters)],
-    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: After = None,
+    limit: Limit = 20,
 ) -> Page[Job]:
     """List the project's jobs for which all that is given holds."""
     return jobs.list_jobs(service.database, caller.project_id, after, limit, wanted)
@@ -86,7 +86,7 @@ def read_job(
     """Read a job; its strong entity tag moves with all that is shown."""
     job = jobs.read(service.database, caller.project_id, job_id)
     etag = jobs.entity_tag(job)
-    if etag_matches(request.headers.get("if-none-match"), etag):
+    if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers={"ETag": etag})
     response.headers["ETag"] = etag
     return job
@@ -99,9 +99,7 @@ def edit_job(
     caller: JobsWriter,
     service: Service,
     response: Response,
-    if_match: Annotated[
-        str | None, Header(description="The entity tag as read: 412 where it has moved since.")
-    ] = None,
+    if_match: IfMatch = None,
 ) -> Job:
     """Change a job's name, metadata or priority: the last only of a job that has not ended."""
     job = jobs.edit(service.database, caller.project_id, job_id, body, if_match)

@@ -1,12 +1,11 @@
 """Collected knowledge: list, read, delete."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from app.access import JobsWriter, ModelsReader, Service
 from app.contracts.knowledge import Knowledge
 from app.contracts.registry import Page
+from app.listing import After, Limit
 from app.services import deletion, knowledge
 
 router = APIRouter(prefix="/v1/knowledge", tags=["Knowledge"])
@@ -16,8 +15,8 @@ router = APIRouter(prefix="/v1/knowledge", tags=["Knowledge"])
 def list_knowledge(
     caller: ModelsReader,
     service: Service,
-    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: After = None,
+    limit: Limit = 20,
 ) -> Page[Knowledge]:
     """List what the project's teachers were found to know of its data."""
     return knowledge.list_knowledge(service.database, caller.project_id, after, limit)

@@ -7,13 +7,10 @@ from fastapi import APIRouter, Header, Query, Response
 from app.access import JobsWriter, ModelsReader, Service
 from app.contracts.registry import ModelAlias, Page
 from app.contracts.requests import AliasTarget
+from app.listing import After, IfMatch, Limit
 from app.services import aliases
 
 router = APIRouter(prefix="/v1/model_aliases", tags=["Models"])
-
-IfMatch = Annotated[
-    str | None, Header(description="The entity tag as read: 412 where it has moved since.")
-]
 
 
 @router.get("", summary="List aliases")
@@ -21,8 +18,8 @@ def list_model_aliases(
     caller: ModelsReader,
     service: Service,
     name: Annotated[str | None, Query(description="Those of one name.")] = None,
-    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: After = None,
+    limit: Limit = 20,
 ) -> Page[ModelAlias]:
     """List what aliases stand for, by alphabet."""
     return aliases.list_aliases(service.database, caller.project_id, name, after, limit)

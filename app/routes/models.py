@@ -8,6 +8,7 @@ from starlette.responses import Response
 from app.access import ModelsReader, Service
 from app.contracts.registry import Model, Page
 from app.downloads import RESPONSES, serve_entry, serve_made
+from app.listing import After, Limit
 from app.services import archives, results
 
 ARCHIVE: dict[int | str, dict[str, Any]] = {
@@ -22,8 +23,8 @@ router = APIRouter(prefix="/v1/models", tags=["Models"])
 def list_models(
     caller: ModelsReader,
     service: Service,
-    after: Annotated[str | None, Query(description="The last id of the page before.")] = None,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    after: After = None,
+    limit: Limit = 20,
     name: Annotated[str | None, Query(description="All versions of one name.")] = None,
     role: Literal["teacher", "student"] | None = None,
 ) -> Page[Model]:

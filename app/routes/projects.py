@@ -1,19 +1,15 @@
 """Projects and their keys, for whoever runs the installation."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from app.access import ProjectsAdmin, Service
 from app.contracts.projects import NewProject, Project, ProjectChanges, Usage
 from app.contracts.registry import ApiKey, Page
 from app.contracts.requests import NewApiKey, NewApiKeyWithSecret
+from app.listing import After, Limit
 from app.services import keys, projects, quotas
 
 router = APIRouter(prefix="/v1/projects", tags=["Projects"])
-
-After = Annotated[str | None, Query(description="The last id of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("", summary="Make a project", status_code=201)

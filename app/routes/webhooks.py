@@ -1,8 +1,6 @@
 """Webhooks of the caller's project, and their deliveries."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from app.access import JobsReader, JobsWriter, Service
 from app.contracts.registry import Page
@@ -15,12 +13,10 @@ from app.contracts.webhooks import (
     WebhookChanges,
     WebhookWithSecret,
 )
+from app.listing import After, Limit
 from app.services import webhooks
 
 router = APIRouter(prefix="/v1/webhooks", tags=["Webhooks"])
-
-After = Annotated[str | None, Query(description="The last id of the page before.")]
-Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("", summary="Make a webhook", status_code=201)

@@ -9,6 +9,7 @@ from app.db.models import Model
 from app.db.registry import ModelAlias as AliasRow
 from app.db.registry import ModelSeries, hold_series
 from app.db.session import Database, database_now
+from app.entity_tags import ANY, named
 from app.errors import BadRequest, NotFound, PreconditionFailed
 from app.services import audit
 from app.services.ownership import ends, find_to_name, owned
@@ -133,8 +134,7 @@ def _check_unmoved(row: AliasRow | None, if_match: str | None, *, only_new: bool
         raise PreconditionFailed(f"given If-None-Match: *; the alias is there already: {now}")
     if if_match is None:
         return
-    tags = {tag.strip() for tag in if_match.split(",")}
-    if row is None or tags.isdisjoint({"*", f'"{row.move}"'}):
+    if row is None or named(if_match).isdisjoint({ANY, f'"{row.move}"'}):
         raise PreconditionFailed(
             f"given If-Match: {if_match}; by now {now}; read the alias again and see whether it is "
             "still to move"

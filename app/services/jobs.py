@@ -15,6 +15,7 @@ from app.db.models import Job as JobRow
 from app.db.models import Model, Worker
 from app.db.quotas import Quota, projects_running_their_most
 from app.db.session import Database, database_now
+from app.entity_tags import ANY, named
 from app.errors import PreconditionFailed
 from app.queue import Queue
 from app.services import audit, quotas
@@ -185,8 +186,8 @@ def _is_known(version: int, if_match: str | None) -> bool:
     """Compare versions alone: why a job waits is nothing that an edit could overwrite."""
     if if_match is None:
         return True
-    tags = {tag.strip() for tag in if_match.split(",")}
-    return "*" in tags or any(
+    tags = named(if_match)
+    return ANY in tags or any(
         tag.startswith('"') and tag.strip('"').partition("-")[0] == str(version) for tag in tags
     )
 
