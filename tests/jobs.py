@@ -1,11 +1,16 @@
 """Jobs in a database, without the API that posts them."""
 
+import tempfile
+from pathlib import Path
+
 from uuid_utils import uuid7
 
 from app.contracts.job import DesiredStatus, JobSpec, Status
 from app.db import verbs, wishes
+from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.models import Job
 from app.db.session import Database, database_now
+from app.storage import Storage
 
 PROJECT_ID = "project-1"
 SPEC = JobSpec.model_validate(
@@ -61,3 +66,30 @@ def claimed(database: Database, lease_seconds: float = 60, gpus: int = 0) -> Job
         job = verbs.claim(session, "worker-1", gpus, lease_seconds)
     assert job is not None
     return job
+
+
+def put_checkpoint(
+    database: Database, storage: Storage, job_id: str, path: str, content: str
+) -> str:
+    """Add a checkpoint of a student, with one file, and return its id."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write(content)
+        file.flush()
+        digest = storage.put(Path(file.name))
+    with database.write() as session:
+        row = Checkpoint(
+            id=f"checkpoint-{uuid7()}",
+            job_id=job_id,
+            number=1,
+            fence=1,
+            phase="training_student",
+            folder="student",
+            metrics={},
+            created_at=database_now(session),
+        )
+        session.add(row)
+        session.flush()
+        session.add(
+            CheckpointFile(checkpoint_id=row.id, path=path, bytes=len(content), sha256=digest)
+        )
+        return row.id

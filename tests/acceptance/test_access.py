@@ -11,35 +11,19 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.unit.app.served import Served, serve
+from tests.pages import examples, run_bash
+from tests.unit.app.served import serve
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "access.md").read_text()
-(SESSION,) = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+(SESSION,) = examples("docs/access.md")
 COMMANDS = re.findall(r"^stillhouse (.+)$", TEXT, re.MULTILINE)
 FORWARDED = {"X-Forwarded-For": "203.0.113.7, 198.51.100.9"}
 
 
-def bash(script: str, served: Served) -> str:
-    client = {
-        "STILLHOUSE_URL": served.url,
-        "STILLHOUSE_API_KEY": served.key_file.read_text(),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    done = subprocess.run(
-        ["/bin/bash", "-euo", "pipefail", "-c", script],
-        env=os.environ | client,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def test_the_documented_session_makes_a_project_for_a_team(tmp_path: Path) -> None:
     with serve(tmp_path) as served:
-        printed = bash(SESSION, served)
+        printed = run_bash(SESSION, served.variables)
     # Each answer is a line of its own only by its own end.
     usage, project, entries = map(json.loads, printed.replace("}{", "}\n{").splitlines())
 

@@ -16,12 +16,13 @@ import pytest
 from app.local.valkey import free_port
 from app.services.signatures import headers_of, secret_of
 from tests.house import wait_for_line
+from tests.pages import examples, run_bash
 from tests.unit.app.served import Served, serve
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "webhooks.md").read_text()
 RECEIVER, UNWRAPPER = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-(SESSION,) = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+(SESSION,) = examples("docs/webhooks.md")
 UNTIL_TOLD = """
 for _ in $(seq 200); do grep -q job.created received.log && break; sleep 0.1; done
 kill $!
@@ -54,24 +55,11 @@ def test_the_documented_receiver_is_told_of_a_job(served: Served, tmp_path: Path
     port = str(free_port())
     (tmp_path / "receiver.py").write_text(RECEIVER.replace("9000", port))
     (tmp_path / "docs").symlink_to(ROOT / "docs")
-    client = {
-        "STILLHOUSE_URL": served.url,
-        "STILLHOUSE_API_KEY": served.key_file.read_text(),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    done = subprocess.run(
-        ["/bin/bash", "-euo", "pipefail", "-c", SESSION.replace("9000", port) + UNTIL_TOLD],
-        cwd=tmp_path,
-        env=os.environ | client,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run_bash(SESSION.replace("9000", port) + UNTIL_TOLD, served.variables, tmp_path)
 
-    assert done.returncode == 0, done.stdout + done.stderr
     received = (tmp_path / "received.log").read_text().split("\n")
-    assert received[0].startswith("webhook.test webhook-"), done.stderr
-    assert received[1].startswith("distillation.job.created distjob-"), done.stderr
+    assert received[0].startswith("webhook.test webhook-")
+    assert received[1].startswith("distillation.job.created distjob-")
     log = (tmp_path / "service" / "deliverer.log").read_text()
     assert '"status": 204' in log
     assert "whsec_" not in log

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import httpx2
-from uuid_utils import uuid7
 
 from app.contracts.report import FullReport
 from app.db import verbs
-from app.db.checkpoints import Checkpoint, CheckpointFile
-from app.db.session import database_now
 from tests.faults.servers import Postgres, Valkey
+from tests.jobs import put_checkpoint
 from tests.unit.app.refused import put_knowledge
 from tests.unit.app.served import Served, report, serve
 
@@ -80,7 +78,15 @@ def furnish(service: Service, client: httpx2.Client, folder: Path) -> None:
     """Make things of every kind and state, and note what names them."""
     names = service.names
     names["job_id"] = _jobs(service.served, client, folder)
-    names["checkpoint_id"] = [_checkpoint(service.served, names["job_id"][0], folder)]
+    names["checkpoint_id"] = [
+        put_checkpoint(
+            service.served.database,
+            service.served.storage,
+            names["job_id"][0],
+            "config.json",
+            "{}",
+        )
+    ]
     names["alias_id"] = ["digits@production", "digits@canary"]
     for alias_id in names["alias_id"]:
         _made(client.put(f"/v1/model_aliases/{alias_id}", json={"version": 1}))
@@ -142,29 +148,6 @@ def _jobs(served: Served, client: httpx2.Client, folder: Path) -> list[str]:
         _made(client.post(f"{JOBS}/{job_id}/{verb}"))
     post()
     return ids
-
-
-def _checkpoint(served: Served, job_id: str, folder: Path) -> str:
-    path = folder / "checkpoint"
-    path.write_text("{}")
-    digest = served.storage.put(path)
-    with served.database.write() as session:
-        row = Checkpoint(
-            id=f"checkpoint-{uuid7()}",
-            job_id=job_id,
-            number=1,
-            fence=1,
-            phase="training_student",
-            folder="student",
-            metrics={},
-            created_at=database_now(session),
-        )
-        session.add(row)
-        session.flush()
-        session.add(
-            CheckpointFile(checkpoint_id=row.id, path="config.json", bytes=2, sha256=digest)
-        )
-        return row.id
 
 
 def _outputs(folder: Path) -> Path:

@@ -23,6 +23,7 @@ from huggingface_hub.errors import (
 
 from tests.integration.cutting import cutting
 from tests.onnx_files import tiny_onnx
+from tests.pages import examples, run_bash
 from tests.unit.app.conftest import JOBS, spec
 from tests.unit.app.served import Served, report, serve
 
@@ -181,19 +182,12 @@ def test_what_was_downloaded_answers_as_the_service_does(
     served: Served, hub: HfApi, token: str, repository: str, tmp_path: Path
 ) -> None:
     path = hub.hf_hub_download(repository, "onnx/model.onnx", cache_dir=tmp_path)
-    examples = re.findall(r"```bash\n(.*?)```", DOCS.read_text(), re.DOTALL)
-    (example,) = (one for one in examples if "/predict" in one)
+    (example,) = (one for one in examples("docs/models.md") if "/predict" in one)
     model = repository.split("/")[1]
-    done = subprocess.run(
-        ["/bin/bash", "-euo", "pipefail", "-c", example],
-        env=os.environ
-        | {"STILLHOUSE_URL": served.url, "STILLHOUSE_API_KEY": token, "MODEL": model},
-        check=True,
-        capture_output=True,
-    )
+    told = run_bash(example, served.variables | {"MODEL": model})
     inputs = np.array([[0.5, 2], [3, -1]], np.float32)
     (own,) = onnxruntime.InferenceSession(path).run(None, {"inputs": inputs})
-    assert json.loads(done.stdout)["answers"]["values"] == np.asarray(own).tolist()
+    assert json.loads(told)["answers"]["values"] == np.asarray(own).tolist()
 
 
 def test_the_example_of_the_documentation_runs(

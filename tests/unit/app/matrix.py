@@ -10,13 +10,11 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute, iter_route_contexts
 from httpx2 import Response
 from sqlalchemy import select
-from uuid_utils import uuid7
 
 from app.access import Needs, open_to_all
 from app.contracts.requests import Scope
-from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.models import Project
-from app.db.session import database_now
+from tests.jobs import put_checkpoint
 from tests.onnx_files import tiny_onnx
 from tests.unit.app.conftest import Api, spec
 from tests.unit.app.refused import knowledge_of
@@ -121,7 +119,13 @@ class World:
     def _make(self, route: Route, state: str, made: dict[str, str]) -> dict[str, str]:
         makers: dict[str, Callable[[], str]] = {
             "job_id": lambda: self._job(state),
-            "checkpoint_id": lambda: self._checkpoint(made["job_id"]),
+            "checkpoint_id": lambda: put_checkpoint(
+                self.api.database,
+                self.api.parts.storage,
+                made["job_id"],
+                "student/config.json",
+                MARK,
+            ),
             "file_id": lambda: str(self.api.upload(MARK.encode(), f"{MARK}.txt")["id"]),
             "upload_id": self._upload,
             "model_id": lambda: self._end(str(self.api.post_job(name=MARK)["id"])),
@@ -198,31 +202,6 @@ class World:
         files = {"student/config.json": report, "report.json": report, "report.html": report}
         files["student/onnx/model.onnx"] = tiny_onnx()
         return self.api.succeed(held, files)
-
-    def _checkpoint(self, job_id: str) -> str:
-        path = self.api.folder / "checkpoint"
-        path.write_text(MARK)
-        digest = self.api.parts.storage.put(path)
-        with self.api.database.write() as session:
-            row = Checkpoint(
-                id=f"checkpoint-{uuid7()}",
-                job_id=job_id,
-                number=1,
-                fence=1,
-                phase="training_student",
-                folder="student",
-                metrics={},
-                created_at=database_now(session),
-            )
-            session.add(row)
-            session.flush()
-            size = len(MARK)
-            session.add(
-                CheckpointFile(
-                    checkpoint_id=row.id, path="student/config.json", bytes=size, sha256=digest
-                )
-            )
-            return row.id
 
 
 def _declared(dependant: Dependant) -> set[object]:

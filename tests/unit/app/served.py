@@ -36,6 +36,11 @@ class Served:
     storage: Storage
     process: subprocess.Popen[bytes]
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a client's environment has."""
+        return {"STILLHOUSE_URL": self.url, "STILLHOUSE_API_KEY": self.key_file.read_text()}
+
     def claim(self) -> tuple[str, int]:
         """Let a worker take the next job; return its id and fence."""
         with self.database.write() as session:

@@ -1,34 +1,22 @@
 """Every example of docs/api.md runs as it is printed, and its table of errors is whole."""
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 
 from app import errors
+from tests.pages import ROOT, examples, run_bash
 from tests.unit.app.served import serve
 
-PAGE = (Path(__file__).parents[3] / "docs" / "api.md").read_text()
+PAGE = (ROOT / "docs" / "api.md").read_text()
 
 
 def test_the_examples_run_and_do_what_the_page_says(tmp_path: Path) -> None:
-    first, *examples = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-    spec = next(re.findall(r"^spec='.*?'$", one, re.DOTALL | re.MULTILINE) for one in examples[2:])
-    told = []
+    first, *rest = examples("docs/api.md")
+    spec = next(re.findall(r"^spec='.*?'$", one, re.DOTALL | re.MULTILINE) for one in rest[2:])
     with serve(tmp_path) as served:
-        key = served.key_file.read_text()
-        environment = {"STILLHOUSE_URL": served.url, "STILLHOUSE_API_KEY": key}
-        for example in examples:
-            done = subprocess.run(
-                ["/bin/bash", "-euo", "pipefail", "-c", "\n".join([first, *spec, example])],
-                env=os.environ | environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, example + done.stdout + done.stderr
-            told.append(done.stdout)
+        scripts = ["\n".join([first, *spec, one]) for one in rest]
+        told = [run_bash(script, served.variables) for script in scripts]
     mistake, request_id, twice, checked, page = told
     assert json.loads(mistake)["status"] == 422
     assert "digits" in json.loads(mistake)["detail"]

@@ -1,39 +1,23 @@
 """Every example of docs/jobs-api.md runs as it is printed."""
 
-import os
-import re
-import subprocess
 from pathlib import Path
 
 import httpx2
 
 from tests.jobs import SPEC
+from tests.pages import examples, run_bash
 from tests.unit.app.conftest import JOBS
 from tests.unit.app.served import serve
 
-PAGE = Path(__file__).parents[3] / "docs" / "jobs-api.md"
-
 
 def test_the_examples_run_and_do_what_the_page_says(tmp_path: Path) -> None:
-    first, *examples = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    first, *rest = examples("docs/jobs-api.md")
     with serve(tmp_path) as served:
-        key = served.key_file.read_text()
-        headers = {"Authorization": f"Bearer {key}"}
+        headers = {"Authorization": f"Bearer {served.variables['STILLHOUSE_API_KEY']}"}
         body = SPEC.model_dump(mode="json")
         job = httpx2.post(f"{served.url}{JOBS}", json=body, headers=headers).json()["id"]
-        environment = {"STILLHOUSE_URL": served.url, "STILLHOUSE_API_KEY": key, "JOB": job}
-        told = []
-        for example in examples:
-            done = subprocess.run(
-                ["/bin/bash", "-euo", "pipefail", "-c", first + example],
-                env=os.environ | environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            assert done.returncode == 0, example + done.stdout + done.stderr
-            told.append(done.stdout)
-    edit, conditional, find, wait, stream, rest, metrics, catalog, queue = told
+        told = [run_bash(first + one, served.variables | {"JOB": job}) for one in rest]
+    edit, conditional, find, wait, stream, later, metrics, catalog, queue = told
     assert '"priority":5' in edit
     assert '"name":"digits-8"' in conditional
     assert find.count(job) >= 2
@@ -43,8 +27,8 @@ def test_the_examples_run_and_do_what_the_page_says(tmp_path: Path) -> None:
         "id: 2",
         "id: 3",
     ]
-    assert "id: 1\n" not in rest
-    assert "id: 3\n" in rest
+    assert "id: 1\n" not in later
+    assert "id: 3\n" in later
     assert metrics.endswith("name,step,value,created_at\n")
     assert all(name in catalog for name in ("cifar_resnet", "soft_targets", "image_archive"))
     assert '"no_worker":1' in queue.replace(" ", "")

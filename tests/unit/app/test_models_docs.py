@@ -1,23 +1,18 @@
 """The examples of docs/models.md that move an alias run as they are printed."""
 
 import json
-import os
-import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
+from tests.pages import examples, run_bash
 from tests.unit.app.conftest import JOBS, spec
 from tests.unit.app.served import report, serve
 
-PAGE = (Path(__file__).parents[3] / "docs" / "models.md").read_text()
-
 
 def test_the_examples_make_and_move_an_alias_and_refuse_who_comes_late(tmp_path: Path) -> None:
-    examples = re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-    about_aliases = [one for one in examples if "/predict" not in one]
+    about_aliases = [one for one in examples("docs/models.md") if "/predict" not in one]
     assert len(about_aliases) == 2
     with serve(tmp_path) as served:
         for number in range(2):
@@ -28,16 +23,8 @@ def test_the_examples_make_and_move_an_alias_and_refuse_who_comes_late(tmp_path:
             config.parent.mkdir(parents=True)
             config.write_text("{}")
             served.succeed(served.claim(), tmp_path / str(number), report())
-        key = served.key_file.read_text()
-        given = {"STILLHOUSE_URL": served.url, "STILLHOUSE_API_KEY": key, "NAME": "digits"}
-        done = subprocess.run(
-            ["/bin/bash", "-euo", "pipefail", "-c", "echo\n".join(about_aliases)],
-            env=os.environ | given,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
-    made, model, moved, status = values_in(done.stdout)
+        told = run_bash("echo\n".join(about_aliases), served.variables | {"NAME": "digits"})
+    made, model, moved, status = values_in(told)
     assert (made["id"], made["version"], moved["version"]) == ("digits@production", 1, 2)
     assert (model["id"], model["aliases"]) == (made["model_id"], ["production"])
     assert status == 412
