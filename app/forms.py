@@ -9,10 +9,16 @@ from fastapi import Request
 from starlette.datastructures import UploadFile
 from starlette.types import Message, Receive
 
-from app.errors import InvalidPayload, Problem, TooLarge
+from app.errors import InvalidPayload, Problem, TooLarge, Unavailable
 
 FORM_BYTES = 1024 * 1024
 """What a form may take beside its file."""
+
+
+MOST_AT_ONCE = 64
+"""Each lies on the disk until it has come, however slowly."""
+
+_arriving = 0
 
 
 @dataclass(frozen=True)
@@ -31,9 +37,13 @@ async def receive_form(
     Raises:
         InvalidPayload: It has no such file, or has something else.
         TooLarge: It has more bytes.
+        Unavailable: As many forms are arriving as may be at once.
     """
+    if _announced(request) > most_bytes + FORM_BYTES:
+        # Known before any of it has come.
+        raise _too_large(most_bytes)
     limited = Request(request.scope, _limited(request, most_bytes))
-    async with limited.form(max_files=1, max_fields=8, max_part_size=1024) as form:
+    async with _place(), limited.form(max_files=1, max_fields=8, max_part_size=1024) as form:
         file = form.get(field)
         if not isinstance(file, UploadFile):
             message = f"expected a form (multipart/form-data) with a file in its field {field!r}"
@@ -47,6 +57,23 @@ async def receive_form(
             message = f"given the field {unknown[0][:80]!r}; the form has {known}"
             raise InvalidPayload([Problem(f"/{unknown[0][:80]}", "unknown_field", message)])
         yield Form(file.file, file.filename or "", fields)
+
+
+@asynccontextmanager
+async def _place() -> AsyncIterator[None]:
+    global _arriving  # noqa: PLW0603 (of this process, and of its one event loop)
+    if _arriving >= MOST_AT_ONCE:
+        raise Unavailable(f"{MOST_AT_ONCE} files are arriving; try again soon")
+    _arriving += 1
+    try:
+        yield
+    finally:
+        _arriving -= 1
+
+
+def _announced(request: Request) -> int:
+    length = request.headers.get("content-length", "0")
+    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def form_schema(field: str, others: dict[str, Any]) -> dict[str, Any]:

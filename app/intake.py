@@ -3,8 +3,9 @@
 import re
 import time
 
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog import get_logger
@@ -22,6 +23,8 @@ from app.services.payloads import check_json
 log = get_logger(__name__)
 
 MOST_BODY_BYTES = 1024 * 1024
+MOST_BYTES_AT_ONCE = 64 * 1024
+BROKEN_OFF = BadRequest("the client went away before its request was whole")
 STREAMED = re.compile(r"POST (/v1/files|/v1/uploads/[^/]+/parts)")
 """Routes that read their body themselves, piece by piece."""
 
@@ -80,11 +83,27 @@ class Intake:
             if "\0" in scope["path"] or b"%00" in scope["query_string"]:
                 raise BadRequest("the address has a NUL in it")
             if not STREAMED.fullmatch(f"{scope['method']} {scope['path']}"):
-                receive = _again(_checked(scope, await _whole(receive)), receive)
+                body = await _whole(receive)
+                receive = _again(await self._checked(scope, body), receive)
+        except ClientDisconnect:
+            await problems.respond(Request(scope), BROKEN_OFF)(scope, receive, send)
+            return
         except ServiceError as error:
             await problems.respond(Request(scope), error)(scope, receive, send)
             return
         await self._app(scope, receive, send)
+
+    async def _checked(self, scope: Scope, body: bytes) -> bytes:
+        """Return a body that is the JSON that is taken; none where nobody is going to read it."""
+        if not body or not _is_taken(scope):
+            return b""
+        if len(body) <= MOST_BYTES_AT_ONCE:
+            check_json(body)
+        else:
+            # It takes a while: not of a stranger, and not while all others wait.
+            await self._gate.require_known(scope)
+            await run_in_threadpool(check_json, body)
+        return body
 
 
 def _job(scope: Scope) -> dict[str, str]:
@@ -93,21 +112,14 @@ def _job(scope: Scope) -> dict[str, str]:
     return {"job_id": parameters["job_id"]} if "job_id" in parameters else {}
 
 
-def _checked(scope: Scope, body: bytes) -> bytes:
-    """Return a body that is the JSON that is taken; none where nobody is going to read it.
+def _is_taken(scope: Scope) -> bool:
+    """Tell whether a route is going to read the body, as far as is known before it is asked.
 
     That there is nothing at an address, or not with that method, or not without a key, is the
     application's to say, and counts before what is wrong with the body.
     """
-    try:
-        if body:
-            check_json(body)
-    except ServiceError:
-        is_taken = any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
-        if is_taken and "authorization" in Headers(scope=scope):
-            raise
-        return b""
-    return body
+    has_route = any(route.matches(scope)[0] is Match.FULL for route in scope["app"].routes)
+    return has_route and "authorization" in Headers(scope=scope)
 
 
 async def _whole(receive: Receive) -> bytes:
@@ -115,6 +127,9 @@ async def _whole(receive: Receive) -> bytes:
     more = True
     while more:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            # What came until then must not be taken for a whole request.
+            raise ClientDisconnect
         body += message.get("body", b"")
         more = message.get("more_body", False)
         if len(body) > MOST_BODY_BYTES:

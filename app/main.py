@@ -104,7 +104,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts
     app.state.watcher = Watcher(parts.database)
-    app.state.gate = Gate(settings, parts.database)
+    app.state.gate = Gate(settings, parts.database, parts.pepper)
     app.add_middleware(Intake, gate=app.state.gate, metrics=parts.metrics)
     problems.install(app)
     for router in ROUTERS:

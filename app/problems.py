@@ -1,11 +1,13 @@
 """The one error body, and how every kind of failure becomes it."""
 
+import errno
 from collections.abc import Mapping
 from dataclasses import asdict
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from obstore.exceptions import BaseError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -76,6 +78,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(ClientDisconnect, _client_gone)
     for away in AWAY:
         app.add_exception_handler(away, _database_away)
+    app.add_exception_handler(BaseError, _storage_away)
+    app.add_exception_handler(OSError, _system_failed)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -167,6 +171,18 @@ def _client_gone(request: Request, _error: Exception) -> JSONResponse:
 def _database_away(request: Request, error: Exception) -> JSONResponse:
     log.error("database_away", reason=type(error).__name__)
     return respond(request, Unavailable("the database does not answer; try again soon"))
+
+
+def _storage_away(request: Request, error: Exception) -> JSONResponse:
+    log.error("storage_away", reason=type(error).__name__)
+    return respond(request, Unavailable("the storage does not answer; try again soon"))
+
+
+def _system_failed(request: Request, error: Exception) -> JSONResponse:
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        log.error("disk_full", reason=str(error))
+        return respond(request, Unavailable("the service has no room on its disk; try again later"))
+    return _unexpected(request, error)
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -19,6 +19,8 @@ PRESIGNED_FOR = timedelta(minutes=15)
 STALE_AFTER = timedelta(hours=12)
 """``put`` writes older blobs again, lest it rely on one that is about to be collected."""
 NUM_PARTS = 256
+UNFINISHED = "*#*"
+"""How obstore names a file until it is whole; it lists none of them."""
 PIECE_BYTES = 8 * 1024 * 1024
 PIECES_AT_ONCE = 2
 """A large blob is written in pieces; so many of one blob are in memory."""
@@ -88,8 +90,11 @@ class Storage:
             for meta in metas:
                 self._delete(meta["path"])
         if self._folder is not None:
+            folder = self._folder / _upload(upload_id)
+            for path in folder.glob(UNFINISHED):
+                path.unlink(missing_ok=True)
             with contextlib.suppress(OSError):
-                (self._folder / _upload(upload_id)).rmdir()
+                folder.rmdir()
 
     def prepare(self) -> None:
         """Write a first blob, an empty one, so that what cannot be written shows at once.
@@ -163,6 +168,14 @@ class Storage:
                 StoredBlob(Path(meta["path"]).name, meta["size"], meta["last_modified"])
                 for meta in metas
             ]
+
+    def list_unfinished(self, part: int) -> Iterator[Path]:
+        """Yield the files of a part that were being written, or that a kill has left so.
+
+        Only in a folder: S3 is told to forget such uploads by a rule of its bucket.
+        """
+        if self._folder is not None:
+            yield from (self._folder / "blobs" / f"{part:02x}").glob(UNFINISHED)
 
     def delete(self, sha256: str) -> None:
         """Remove a blob; one that is not there is no error."""

@@ -1,16 +1,20 @@
 """Runs models' ONNX files for the API: `python -m worker.predictor DESCRIPTOR`, an open socket's.
 
 A line is a question, `{"models": [SHA256, ...], "paths": {SHA256: PATH}, "inputs": [...]}`; its
-answer is one of `{"answers": [...]}`, `{"missing": [SHA256, ...]}`, `{"problem": ...}` where the
-inputs are wrong and `{"unrunnable": ...}` where a model is.
+answer is one of `{"answers": [...]}`, `{"problem": ...}` where the inputs are wrong, and
+`{"unrunnable": ...}` where a model is, or `{"unreadable": SHA256}`.
 
 Shapes: N = examples, C = outputs.
 """
 
+import hashlib
 import json
+import os
 import resource
+import select
 import socket
 import sys
+import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
@@ -21,9 +25,10 @@ import numpy.typing as npt
 import onnxruntime
 
 MOST_SESSIONS = 4
-MOST_MEMORY_BYTES = 8 * 1024**3
+MOST_MEMORY_BYTES = 4 * 1024**3
 """Of addresses, of which threads take many and use few."""
 NUM_THREADS = 2
+MOST_DEPTH = 16
 
 Inputs = npt.NDArray[np.float32]
 
@@ -32,18 +37,19 @@ class WrongInputs(Exception):
     """What was given is not what a model takes."""
 
 
+class Unreadable(Exception):
+    """A model's file is gone, or has other bytes than its digest says."""
+
+
 class Sessions:
     """The models that were asked last, ready to be asked again."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[str, onnxruntime.InferenceSession] = OrderedDict()
 
-    def missing(self, models: list[str], paths: dict[str, str]) -> list[str]:
-        return [one for one in models if one not in self._held and one not in paths]
-
-    def get(self, sha256: str, paths: dict[str, str]) -> onnxruntime.InferenceSession:
+    def get(self, sha256: str, path: str) -> onnxruntime.InferenceSession:
         if sha256 not in self._held:
-            self._held[sha256] = _open(Path(paths[sha256]).read_bytes())
+            self._held[sha256] = _open(_read_bytes(Path(path), sha256))
         self._held.move_to_end(sha256)
         while len(self._held) > MOST_SESSIONS:
             self._held.popitem(last=False)
@@ -51,24 +57,27 @@ class Sessions:
 
 
 def main() -> None:
+    """Answer until whoever asks is gone."""
     _limit()
     sessions = Sessions()
     with socket.socket(fileno=int(sys.argv[1])) as line, line.makefile("rb") as questions:
+        threading.Thread(target=_end_with, args=[line.fileno()], daemon=True).start()
         for question in questions:
             reply = answer(sessions, json.loads(question))
             line.sendall(json.dumps(reply, allow_nan=False).encode() + b"\n")
 
 
 def answer(sessions: Sessions, question: dict[str, Any]) -> dict[str, Any]:
-    models, paths = question["models"], question["paths"]
-    missing = sessions.missing(models, paths)
-    if missing:
-        return {"missing": missing}
+    """Answer one question, whatever is wrong with it."""
+    paths = question["paths"]
     try:
         inputs = _read(question["inputs"])
-        return {"answers": [_ask(one, sessions.get(one, paths), inputs) for one in models]}
+        asked = [(one, sessions.get(one, paths[one])) for one in question["models"]]
+        return {"answers": [_ask(one, session, inputs) for one, session in asked]}
     except WrongInputs as wrong:
         return {"problem": str(wrong)}
+    except Unreadable as unreadable:
+        return {"unreadable": str(unreadable)}
     except Exception as error:  # noqa: BLE001 (ONNX Runtime's own have no common class)
         return {"unrunnable": str(error)[:500]}
 
@@ -80,26 +89,50 @@ def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
+def _end_with(descriptor: int) -> None:
+    """End when the other side is gone, also in the middle of an answer that would take for ever."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLHUP)
+    poll.poll()
+    os._exit(1)
+
+
+def _read_bytes(path: Path, sha256: str) -> bytes:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        raise Unreadable(sha256) from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise Unreadable(sha256)
+    return content
+
+
 def _open(content: bytes) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
     options.intra_op_num_threads = NUM_THREADS
-    # From its bytes: a file could name others beside it.
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def _read(inputs: list[Any]) -> Inputs:
-    try:
-        given = np.array(inputs)
-    except ValueError:
-        raise WrongInputs("the inputs have not all the same shape") from None
-    if given.dtype.kind not in "iuf":
-        raise WrongInputs("the inputs are not all numbers")
+    # Before NumPy sees them: of words it makes cells as wide as the longest.
+    _shape(inputs, MOST_DEPTH)
     with np.errstate(over="ignore"):
-        numbers = given.astype(np.float32)
+        numbers = np.array(inputs, dtype=np.float64).astype(np.float32)
     if not np.isfinite(numbers).all():
         raise WrongInputs("a number is too large for float32")
     return numbers
+
+
+def _shape(value: object, depth: int) -> tuple[int, ...]:
+    if isinstance(value, list) and depth:
+        shapes = {_shape(one, depth - 1) for one in value}
+        if len(shapes) != 1:
+            raise WrongInputs("the inputs have not all the same shape")
+        return (len(value), *shapes.pop())
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise WrongInputs("the inputs are not all numbers")
+    return ()
 
 
 def _ask(sha256: str, session: onnxruntime.InferenceSession, inputs: Inputs) -> dict[str, Any]:

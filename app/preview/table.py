@@ -83,7 +83,10 @@ def look(file: IO[bytes], findings: Findings, label: str, delimiter: str | None)
     lines = _Lines(file)
     reader = csv.reader(lines, delimiter=delimiter or _guessed(file), strict=True)
     rows = _rows(reader)
-    header = _header(next(rows, None))
+    try:
+        header = _header(next(rows, None))
+    except csv.Error as error:
+        raise Broken("broken_csv", str(error), line=reader.line_num) from None
     findings.num_columns, findings.num_rows = len(header), 0
     columns = [ColumnLook(name) for name in header]
     place = header.index(label) if label in header else None

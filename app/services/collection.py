@@ -1,6 +1,7 @@
 """Removes blobs that nothing names any more: what deleted jobs and knowledge have left."""
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 from sqlalchemy import select, union
@@ -35,9 +36,18 @@ class BlobCollector:
             return
         for blobs in self._storage.list_part(self._part):
             self._collect([blob for blob in blobs if blob.age > KEPT_FOR])
+        self._remove_unfinished()
         self._part = (self._part + 1) % NUM_PARTS
         if self._part == 0:
             self._rests_until = time.monotonic() + EVERY_SECONDS
+
+    def _remove_unfinished(self) -> None:
+        """Remove what a kill in the middle of a write has left of this part."""
+        for path in self._storage.list_unfinished(self._part):
+            with suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > KEPT_FOR.total_seconds():
+                    path.unlink()
+                    log.info("unfinished_blob_removed", file=path.name)
 
     def _collect(self, old: list[StoredBlob]) -> None:
         if not old:

@@ -12,6 +12,7 @@ from app.contracts.uploads import Upload as UploadView
 from app.db.session import Database, database_now
 from app.db.uploads import Upload, UploadPart
 from app.errors import InvalidPayload, Problem, Unavailable
+from app.room import Room
 from app.services import audit, quotas
 from app.services.content import Content, inspect
 from app.services.files import add_file
@@ -23,6 +24,7 @@ log = get_logger(__name__)
 
 KEPT_FOR = timedelta(hours=1)
 """How long an upload is known after it has expired: one may just be being completed."""
+_ROOM = Room("uploads are completed", places=4, waiting=4, patience_seconds=20)
 EVERY_SECONDS = 60.0
 MOST_AT_ONCE = 100
 
@@ -40,6 +42,7 @@ def complete_upload(
         Conflict: The upload has ended otherwise.
         InvalidPayload: The parts are not there, or not together what was announced.
         QuotaExceeded: The project would have more stored than it may.
+        Unavailable: As many uploads are being completed as may be at once.
     """
     with database.read() as session:
         # Before the upload: when another completes it meanwhile, that is seen of the upload.
@@ -50,11 +53,8 @@ def complete_upload(
         require_pending(session, upload)
     parts = _named_parts(upload, arrived, completion)
     try:
-        content = inspect(_chunks(storage, parts), with_md5=completion.md5 is not None)
-        _check(content, completion)
-        with database.read() as session:
-            quotas.require_room_to_store(session, project_id, content.size, content.sha256)
-        storage.put_chunks(content.sha256, content.size, _chunks(storage, parts))
+        with _ROOM.entered():
+            content = _put_together(database, storage, project_id, parts, completion)
     except FileNotFoundError:
         return _ended(database, project_id, upload_id, completion)
     with database.write() as session:
@@ -87,6 +87,8 @@ class UploadCollector:
         with self._database.read() as session:
             due = Upload.expires_at < database_now(session) - KEPT_FOR
             old = session.scalars(select(Upload.id).where(due).limit(MOST_AT_ONCE)).all()
+        if len(old) == MOST_AT_ONCE:
+            self._rests_until = 0.0
         for upload_id in old:
             # Bytes first: whoever is interrupted here begins again.
             self._storage.delete_parts(upload_id)
@@ -94,6 +96,21 @@ class UploadCollector:
                 session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
                 session.execute(delete(Upload).where(Upload.id == upload_id))
             log.info("upload_forgotten", upload_id=upload_id)
+
+
+def _put_together(
+    database: Database,
+    storage: Storage,
+    project_id: str,
+    parts: list[UploadPart],
+    completion: Completion,
+) -> Content:
+    content = inspect(_chunks(storage, parts), with_md5=completion.md5 is not None)
+    _check(content, completion)
+    with database.read() as session:
+        quotas.require_room_to_store(session, project_id, content.size, content.sha256)
+    storage.put_chunks(content.sha256, content.size, _chunks(storage, parts))
+    return content
 
 
 def _is_done(upload: Upload, completion: Completion) -> bool:

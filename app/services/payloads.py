@@ -39,12 +39,12 @@ def check_json(body: bytes) -> None:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        name = next(name for name in found if names.count(name) > 1)
-        problem = Problem("", "duplicate_key", f"the key {name[:80]!r} is given twice in an object")
-        raise InvalidPayload([problem])
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            message = f"the key {name[:80]!r} is given twice in an object"
+            raise InvalidPayload([Problem("", "duplicate_key", message)])
+        found[name] = value
     return found
 
 
@@ -74,15 +74,16 @@ def _oddities(root: object) -> Iterator[Problem]:
 
 
 def _odd_value(path: tuple[str | int, ...], value: object) -> Iterator[Problem]:
-    where = pointer_to(path)
     match value:
         case str() if "\0" in value or SURROGATE.search(value):
+            where = pointer_to(path)
             message = "given text with a NUL or a lone surrogate; expected Unicode text"
             yield Problem("" if SURROGATE.search(where) else where, "invalid_text", message)
         case float() if not math.isfinite(value):
-            yield Problem(where, "not_finite", f"given {value}; expected a finite number")
+            message = f"given {value}; expected a finite number"
+            yield Problem(pointer_to(path), "not_finite", message)
         case int() if not -(2**63) <= value < 2**63:
-            yield Problem(where, "too_large", "expected an integer of at most 64 bits")
+            yield Problem(pointer_to(path), "too_large", "expected an integer of at most 64 bits")
 
 
 def _too_deep(path: tuple[str | int, ...]) -> Problem:

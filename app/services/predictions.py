@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import select
+from structlog import get_logger
 
 from app.contracts.job import FileEntry
 from app.contracts.prediction import Answers, Prediction, Question
@@ -10,11 +11,13 @@ from app.contracts.registry import Model
 from app.db.models import Job
 from app.db.models import Model as ModelRow
 from app.db.session import Database
-from app.errors import Conflict, InvalidPayload, NotFound, Problem
+from app.errors import Conflict, InvalidPayload, NotFound, Problem, Unavailable
 from app.predictor import Predictor
 from app.services.ownership import find
 from app.services.results import read_model
 from app.storage import Storage
+
+log = get_logger(__name__)
 
 ONNX = "onnx/model.onnx"
 LARGEST_BYTES = 512 * 1024 * 1024
@@ -89,6 +92,9 @@ def _refuse(reply: dict[str, Any]) -> None:
     match reply:
         case {"problem": str(message)}:
             raise InvalidPayload([Problem("/inputs", "wrong_inputs", message)])
+        case {"unreadable": str(sha256)}:
+            log.error("blob_unreadable", sha256=sha256)
+            raise Unavailable("the model's file is gone from the storage, or damaged there")
         case {"unrunnable": str(message)}:
             raise Conflict(f"ONNX Runtime cannot run the model: {message}")
 

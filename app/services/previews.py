@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,18 +14,22 @@ from structlog import get_logger
 import app
 from app.contracts.preview import Preview, PreviewProblem
 from app.contracts.registry import File
-from app.errors import Conflict, Unavailable
+from app.errors import Conflict
+from app.room import Room
 from app.storage import Storage
 
 log = get_logger(__name__)
 
 WALL_SECONDS = 20.0
-MOST_AT_ONCE = 4
+MOST_REASON = 300
+MOST_AT_ONCE, WAITING = 4, 4
 PATIENCE_SECONDS = 10.0
 MOST_FETCHED_BYTES = 512 * 2**20
 """A larger file is only looked at where it lies in a folder."""
 
-_ROOM = threading.BoundedSemaphore(MOST_AT_ONCE)
+_ROOM = Room(
+    "files are looked at", places=MOST_AT_ONCE, waiting=WAITING, patience_seconds=PATIENCE_SECONDS
+)
 
 
 def preview(storage: Storage, file: File, label: str, delimiter: str) -> Preview:
@@ -36,14 +39,8 @@ def preview(storage: Storage, file: File, label: str, delimiter: str) -> Preview
         Conflict: It is too large to be fetched for a look.
         Unavailable: Others are being looked at.
     """
-    if not _ROOM.acquire(timeout=PATIENCE_SECONDS):
-        raise Unavailable(f"{MOST_AT_ONCE} files are being looked at; try again soon")
-    try:
-        with _opened(storage, file) as content:
-            output = _run(content, file, label, delimiter)
-    finally:
-        _ROOM.release()
-    return output
+    with _ROOM.entered(), _opened(storage, file) as content:
+        return _run(content, file, label, delimiter)
 
 
 def _run(content: IO[bytes], file: File, label: str, delimiter: str) -> Preview:
@@ -55,21 +52,31 @@ def _run(content: IO[bytes], file: File, label: str, delimiter: str) -> Preview:
         done = subprocess.run(  # noqa: S603 (the command is ours)
             command,
             stdin=content,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
             env=environment,
             cwd="/",
             timeout=WALL_SECONDS,
             check=True,
         )
-    except subprocess.SubprocessError as error:
-        log.warning("preview_failed", file_id=file.id, reason=str(error).partition("'")[0])
-        return _failed(file)
+    except subprocess.CalledProcessError as error:
+        if error.returncode > 0:
+            # Not the file's fault, whatever it holds: a look has an answer for all of it.
+            last = error.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+            log.exception("preview_crashed", file_id=file.id, reason=last[:MOST_REASON])
+            return _failed(file, "not_looked_at", "the look at the file failed; the log says why")
+        return _ended(file, f"signal {-error.returncode}")
+    except subprocess.TimeoutExpired:
+        return _ended(file, f"{WALL_SECONDS:.0f} s")
     return Preview.model_validate({"file_id": file.id, **json.loads(done.stdout)})
 
 
-def _failed(file: File) -> Preview:
+def _ended(file: File, reason: str) -> Preview:
+    log.warning("preview_failed", file_id=file.id, reason=reason)
     message = "a look at the file had to be ended: it takes more time or memory than a look may"
+    return _failed(file, "too_large", message)
+
+
+def _failed(file: File, code: str, message: str) -> Preview:
     return Preview(
         file_id=file.id,
         kind="unknown",
@@ -78,7 +85,7 @@ def _failed(file: File) -> Preview:
         rows=[],
         classes=[],
         num_problems=1,
-        problems=[PreviewProblem(code="too_large", message=message)],
+        problems=[PreviewProblem(code=code, message=message)],
     )
 
 

@@ -148,6 +148,25 @@ def test_a_blob_that_is_written_again_between_the_look_and_the_act_is_kept(
     assert storage.find(digest) is not None
 
 
+def test_what_a_kill_has_left_half_written_goes_after_a_day(
+    sqlite_database: Database, tmp_path: Path
+) -> None:
+    storage = Storage(str(tmp_path / "blobs"))
+    (tmp_path / "content").write_text("whole")
+    whole = storage.put(tmp_path / "content")
+    # As obstore names it until it is whole.
+    left = tmp_path / "blobs" / "blobs" / whole[:2] / f"{whole}#1"
+    left.write_text("who")
+    name(sqlite_database, file_of(sqlite_database, whole))
+
+    sweep(sqlite_database, storage)
+    assert left.exists()
+    _make_older(tmp_path / "blobs", hours=25)
+    sweep(sqlite_database, storage)
+    assert not left.exists()
+    assert storage.find(whole) is not None
+
+
 @pytest.mark.usefixtures("aged")
 def test_a_sweep_is_followed_by_a_rest(sqlite_database: Database, tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "blobs"))

@@ -246,3 +246,20 @@ def test_a_file_that_a_job_is_to_read_is_kept_until_that_has_ended(api: Api, pla
 
     api.client.post(f"{JOBS}/{job['id']}/cancel")
     assert api.client.delete(f"/v1/files/{file['id']}").status_code == 200
+
+
+def test_a_form_that_says_that_it_is_too_large_is_not_waited_for(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.forms.Request.form", None)
+    headers = {"Content-Length": str(20 * 2**30), "Content-Type": "multipart/form-data; boundary=a"}
+    answer = api.client.post("/v1/files", content=iter([b"--a"]), headers=headers)
+    assert answer.status_code == 413
+
+
+def test_only_so_many_forms_arrive_at_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.forms.MOST_AT_ONCE", 0)
+    answer = api.client.post("/v1/files", files={"file": ("a.csv", b"a,b\n")})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    monkeypatch.undo()
+    assert api.upload(b"a,b\n")

@@ -1,16 +1,21 @@
 """Hostile JSON is a 4xx that says why; it never reaches a route."""
 
+import asyncio
 import contextlib
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import BadRequest, InvalidPayload
-from app.intake import MOST_BODY_BYTES
+from app.intake import MOST_BODY_BYTES, MOST_BYTES_AT_ONCE
+from app.services import key_text
 from app.services.payloads import MOST_DEPTH, check_json
 from tests.unit.app.conftest import JOBS, Api
+
+MADE_UP = key_text.write("0" * 32)
 
 HOSTILE = [
     (b'{"a": NaN}', "/a", "not_finite"),
@@ -103,3 +108,71 @@ JSON = st.recursive(
 @given(JSON)
 def test_plain_json_is_always_taken(value: object) -> None:
     check_json(json.dumps(value).encode())
+
+
+def test_a_key_given_twice_among_very_many_is_found_as_fast_as_they_are_read() -> None:
+    keys = [f'"{number}":0' for number in range(100_000)]
+    body = "{" + ",".join([*keys, '"99999":0']) + "}"
+    # Compared with each other, so many would take minutes.
+    with pytest.raises(InvalidPayload, match="'99999' is given twice"):
+        check_json(body.encode())
+
+
+def test_a_stranger_s_large_body_is_not_looked_at(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_body: bytes) -> None:
+        raise AssertionError
+
+    body = json.dumps({"name": "x" * 2 * MOST_BYTES_AT_ONCE})
+    monkeypatch.setattr("app.intake.check_json", fail)
+    for headers in ({"Authorization": "Bearer x"}, {"Authorization": f"Bearer {MADE_UP}"}):
+        answer = api.client.post(JOBS, content=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+    del api.client.headers["Authorization"]
+    assert api.client.post(JOBS, content=body).status_code == 401
+    assert api.client.post("/nowhere", content=body).status_code == 404
+
+
+def test_a_client_s_large_body_is_looked_at(api: Api) -> None:
+    answer = api.client.post(JOBS, content=json.dumps({"name": "x" * 2 * MOST_BYTES_AT_ONCE}))
+    assert answer.status_code == 422
+    answer = api.client.post(JOBS, content='{"name": "' + "x" * MOST_BYTES_AT_ONCE + '\\u0000"}')
+    assert answer.json()["errors"][0]["code"] == "invalid_text"
+
+
+def test_a_request_that_is_cut_off_does_nothing(api: Api) -> None:
+    job = api.post_job()["id"]
+    sent = []
+    parts = [
+        {"type": "http.request", "body": b'{"mode": ', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Any:  # noqa: ANN401 (ASGI's)
+        return parts.pop(0) if parts else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:  # noqa: ANN401 (as above)
+        sent.append(message)
+
+    path = f"{JOBS}/{job}/cancel"
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [
+            (b"authorization", api.client.headers["Authorization"].encode()),
+            (b"content-length", b"16"),
+        ],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 2),
+    }
+    asyncio.run(api.app(scope, receive, send))
+    assert sent[0]["status"] == 400
+    assert api.client.get(f"{JOBS}/{job}").json()["status"] == "queued"

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.preview.__main__ import look
+from app.preview.__main__ import MOST_MEMORY_BYTES, MOST_SECONDS, look
 from app.preview.findings import Findings
+from app.room import Room
 from app.services import previews
 from app.services.content import inspect
 from app.storage import Storage
 from tests.integration.hostile_archives import GOOD, PACKERS, tables_of_idx
+from tests.proc import limit_of
 from tests.unit.app.conftest import Api
 
 TABLE = b"size;colour;label\n1.5;red;yes\n2;blue;no\n;green;yes\n3;red\n4;red;yes\n"
@@ -179,16 +182,30 @@ def test_a_look_that_takes_too_long_is_ended(api: Api, monkeypatch: pytest.Monke
 def test_others_wait_while_many_files_are_looked_at(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(previews, "PATIENCE_SECONDS", 0.01)
     file = api.upload(TABLE)
-    for _ in range(previews.MOST_AT_ONCE):
-        assert previews._ROOM.acquire(timeout=1)  # noqa: SLF001 (there is no other way in)
-    try:
+    room = Room("files are looked at", places=1, waiting=0, patience_seconds=0.01)
+    monkeypatch.setattr(previews, "_ROOM", room)
+    with room.entered():
         assert api.client.get(f"/v1/files/{file['id']}/preview").status_code == 503
-    finally:
-        for _ in range(previews.MOST_AT_ONCE):
-            previews._ROOM.release()  # noqa: SLF001 (as above)
     assert api.client.get(f"/v1/files/{file['id']}/preview").status_code == 200
+
+
+def test_a_look_that_breaks_is_told_apart_from_one_that_takes_too_much(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    file = api.upload(TABLE)
+    found = api.client.get(f"/v1/files/{file['id']}/preview").json()
+    assert [problem["code"] for problem in found["problems"]] == ["not_looked_at"]
+
+
+@pytest.mark.parametrize("content", [b'"label,b\n1,2\n', b'a,"b"c\n1,2\n'])
+def test_a_header_that_is_no_csv_is_told(content: bytes) -> None:
+    (problem,) = seen(content)["problems"]
+    assert (problem["code"], problem["line"]) == (
+        "broken_csv",
+        content.count(b"\n") if content[:1] == b'"' else 1,
+    )
 
 
 def test_the_process_that_looks_has_no_secrets_and_little_memory(
@@ -198,14 +215,7 @@ def test_the_process_that_looks_has_no_secrets_and_little_memory(
     run = subprocess.run
 
     def spy(command: list[str], **options: Any) -> Any:  # noqa: ANN401 (subprocess's own)
-        asked.update(options)
-        code = (
-            "import os, resource, sys; from app.preview import __main__ as m; m._limit(); "
-            "assert resource.getrlimit(resource.RLIMIT_AS)[0] == m.MOST_MEMORY_BYTES; "
-            "assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == 0; "
-            "assert not {'pydantic', 'sqlalchemy', 'fastapi'} & set(sys.modules)"
-        )
-        run([*command[:4], "-c", code], check=True, env=options["env"], cwd="/")
+        asked.update(options, command=command)
         return run(command, **options)
 
     monkeypatch.setattr(subprocess, "run", spy)
@@ -213,3 +223,22 @@ def test_the_process_that_looks_has_no_secrets_and_little_memory(
     file = api.upload(TABLE)
     assert api.client.get(f"/v1/files/{file['id']}/preview").json()["num_rows"] == 4
     assert set(asked["env"]) == {"PYTHONPATH", "PYTHONUTF8"}
+    # The very process, before it is given anything to look at.
+    with subprocess.Popen(asked["command"], env=asked["env"], stdin=subprocess.PIPE) as process:
+        for what, most in (
+            ("Max address space", MOST_MEMORY_BYTES),
+            ("Max file size", 0),
+            ("Max core file size", 0),
+            ("Max cpu time", MOST_SECONDS),
+        ):
+            assert limit_of(process.pid, what) == most
+        process.kill()
+
+
+def test_a_look_loads_nothing_but_the_standard_library() -> None:
+    code = (
+        "import sys; from app.preview import __main__; "
+        "print(*{'pydantic', 'sqlalchemy', 'fastapi', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout == "\n"

@@ -1,9 +1,11 @@
 """Every failure answers with the one body."""
 
+import errno
 import json
 from typing import NoReturn
 
 import pytest
+from obstore.exceptions import BaseError
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -67,10 +69,12 @@ def test_a_wrong_method_is_told_all_the_right_ones(api: Api) -> None:
         OperationalError("SELECT secret", {}, Exception("refused")),
         InterfaceError("SELECT secret", {}, Exception("closed")),
         PoolTimeoutError("QueuePool limit"),
+        BaseError("no answer from secret"),
+        OSError(errno.ENOSPC, "No space left on device", "secret"),
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_database_that_is_away_is_503_and_worth_another_try(
+def test_a_part_that_is_away_or_full_is_503_and_worth_another_try(
     api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     _break(monkeypatch, error)
@@ -82,10 +86,14 @@ def test_a_database_that_is_away_is_503_and_worth_another_try(
     assert ProblemBody.model_validate_json(answer.content).error.type == "server_error"
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, OSError])
 def test_an_unexpected_failure_is_500_without_its_inside_which_the_log_has(
-    api: Api, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    api: Api,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    kind: type[Exception],
 ) -> None:
-    _break(monkeypatch, RuntimeError("the inside"))
+    _break(monkeypatch, kind("the inside"))
     capsys.readouterr()
     answer = api.client.get(f"{JOBS}/x", headers={"X-Request-Id": "abc"})
     assert answer.status_code == 500
