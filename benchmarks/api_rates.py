@@ -191,7 +191,9 @@ def _tell(ours: Peer, theirs: Peer, few: float, many: float) -> int:
     print()
     for figure, is_met, bar in bars:
         print(f"{figure} (bar: {bar}): {'met' if is_met else 'MISSED'}")
-    good = set(ours.made.statuses) == {201} and set(theirs.made.statuses) == {200}
+    made = (set(ours.made.statuses), set(theirs.made.statuses))
+    got = (set(ours.got.statuses), set(theirs.got.statuses))
+    good = made == ({201}, {200}) and got == ({200}, {200})
     return 0 if good and all(is_met for _, is_met, _ in bars) else 1
 
 

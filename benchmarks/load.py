@@ -101,6 +101,8 @@ def _press(service: Service, seconds: float, *, is_limited: bool = False) -> boo
     print(f"  {most:.0f} MB resident; 429 and 503 without Retry-After: {without}")
     good = set(statuses) <= ALLOWED and not without and not unheard and most <= RESIDENT_MB
     good &= HTTPStatus.TOO_MANY_REQUESTS in statuses or not is_limited
+    # Whoever refuses everybody is no service.
+    good &= all(status in statuses for status in (HTTPStatus.OK, HTTPStatus.CREATED))
     print(f"  bars: {'met' if good else 'MISSED'}")
     return good
 

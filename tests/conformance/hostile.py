@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 from pydantic import ValidationError
 
+from app.intake import MOST_BODY_BYTES
 from app.problems import MEDIA_TYPE, ProblemBody
 from tests.conformance.outcome import Outcome
 from tests.conformance.service import JOBS, Service
@@ -162,6 +163,8 @@ def _send(client: httpx2.Client, request: httpx2.Request, outcome: Outcome) -> N
     try:
         answer = client.send(request)
     except httpx2.WriteError:
+        if int(request.headers.get("content-length", MOST_BODY_BYTES + 1)) <= MOST_BODY_BYTES:
+            raise
         # Refused while it was still being sent.
         outcome.count(operation, 413)
         return

@@ -19,6 +19,7 @@ from worker.distillation.errors import BadInput
 FILES = [*tables(), *archives(), *parquet_files(), *tensor_files(), *polyglots()]
 MOST_SECONDS = 20
 MOST_GROWTH_BYTES = 64 * 2**20
+MOST_ENDED = 3
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +37,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx2.C
             assert grown < MOST_GROWTH_BYTES, f"the API has {grown} bytes more"
             assert api.num_fds() <= before[1]
             assert api.children() == []
+            log = (folder / "api.log").read_text()
+            assert log.count('"preview_crashed"') == 0
+            ended = log.count('"preview_failed"')
+            assert ended <= MOST_ENDED, f"{ended} looks had to be ended from outside"
 
 
 def test_there_are_at_least_300() -> None:
@@ -50,6 +55,8 @@ def test_a_hostile_file_does_no_harm(service: tuple[httpx2.Client, Path], conten
     start = time.monotonic()
     found = _look_at(client, content)
     assert found["num_problems"] > 0, found
+    # Told by a look that came to its end, unless it was ended for taking too much.
+    assert "not_looked_at" not in {problem["code"] for problem in found["problems"]}
     path = folder / "content"
     path.write_bytes(content)
     (folder / "scratch").mkdir(exist_ok=True)

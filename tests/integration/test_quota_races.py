@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pytest
+from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.contracts.job import Status
 from app.contracts.projects import Quotas
-from app.db import verbs
+from app.db import verbs, waiting
 from app.db.models import Project
 from app.db.quotas import count_jobs
 from app.db.session import Database, database_now
@@ -108,6 +109,27 @@ def test_twenty_workers_at_once_run_no_more_than_the_quota(database: Database) -
     claims = at_once + one_by_one
     assert claims == {PROJECT_ID: 3, OTHER_ID: NUM_THREADS, "nothing": NUM_THREADS}
     assert number_of(database, Status.RUNNING) == 3
+
+
+def test_the_last_place_is_looked_for_again_before_it_is_taken(
+    postgres_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = postgres_database
+    limit(database, running_jobs=1)
+    for _ in range(2):
+        queued(database)
+    look = waiting.may_run_another
+
+    def after_another_has_claimed(session: Session, project_id: str) -> bool:
+        monkeypatch.setattr(waiting, "may_run_another", look)
+        with database.write() as other:
+            assert verbs.claim(other, "worker-2", 0, 60) is not None
+        return look(session, project_id)
+
+    monkeypatch.setattr(waiting, "may_run_another", after_another_has_claimed)
+    with database.write() as session:
+        assert verbs.claim(session, "worker-1", 0, 60) is None
+    assert number_of(database, Status.RUNNING) == 1
 
 
 def test_a_project_at_its_limit_holds_up_no_other(database: Database) -> None:

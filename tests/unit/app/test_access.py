@@ -15,6 +15,7 @@ from app.db.models import ApiKey
 from app.services import key_text
 from tests.unit.app.conftest import JOBS, Api
 from tests.unit.app.matrix import MARK, Route, World, routes_of
+from tests.unit.app.routes_told import SCOPES as SCOPES_TOLD
 
 OPEN = {"/healthz", "/readyz", "/openapi.json"}
 GOOD = {200, 201, 204}
@@ -58,6 +59,15 @@ def test_every_route_declares_one_scope_or_that_it_is_open(api: Api) -> None:
     for route in routes:
         assert len(route.says) == 1, route
         assert route.is_open == (route.path in OPEN), route
+
+
+def test_every_route_needs_what_is_written_down_of_it(api: Api) -> None:
+    found: dict[str, list[str]] = {}
+    for route in routes_of(api.app):
+        found.setdefault("open" if route.is_open else route.scope, []).append(route.name)
+    assert {scope: sorted(names) for scope, names in found.items()} == {
+        scope: sorted(names) for scope, names in SCOPES_TOLD.items()
+    }
 
 
 def test_without_a_key_there_is_no_answer_but_401(world: World) -> None:

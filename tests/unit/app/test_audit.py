@@ -12,6 +12,7 @@ from app.services import audit, deletion, key_text
 from app.services.refusals import MOST_KINDS, Refusal, Refusals
 from tests.unit.app.conftest import JOBS, Api, spec
 from tests.unit.app.matrix import World, routes_of
+from tests.unit.app.routes_told import ACTIONS
 
 
 def entries(api: Api, **wanted: Any) -> list[dict[str, Any]]:  # noqa: ANN401 (query parameters)
@@ -39,6 +40,7 @@ def test_every_route_that_changes_something_leaves_one_entry(api: Api) -> None:
         assert count(api) == before + 1, f"{route} changes something: let it call audit.note"
         entry = entries(api, everywhere=True, limit=1)[0]
         assert entry["request_id"] == f"request-{route.name}"
+        assert entry["action"] == ACTIONS[route.name]
         assert (entry["key_id"], entry["address"]) == (key_id, "testclient"), route
         assert (entry["outcome"], entry["count"]) == ("done", 1)
         named = [thing for name, thing in things.items() if name != "path"]

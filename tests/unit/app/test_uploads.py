@@ -5,16 +5,20 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
+from app.contracts.projects import Quotas
+from app.db.models import Project
 from app.db.session import database_now
 from app.db.uploads import Upload
 from app.services.completion import KEPT_FOR, UploadCollector
+from app.services.quotas import set_quotas
 from tests.unit.app.conftest import Api
 
 UPLOADS = "/v1/uploads"
 CONTENT = b"a,label\n" + b"1,x\n2,y\n" * 10_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 NEW = {"filename": "a.csv", "purpose": "dataset", "bytes": len(CONTENT), "mime_type": "text/csv"}
 CUT = 33_333
 
@@ -98,11 +102,11 @@ def test_a_part_may_be_named_twice(api: Api) -> None:
 @pytest.mark.parametrize(
     ("changes", "pointer", "words"),
     [
-        ({"sha256": "0" * 64}, "/sha256", SHA256),
-        ({"md5": "0" * 32}, "/md5", "expected"),
-        ({"part_ids": ["part-x"]}, "/part_ids/0", "part-x"),
-        ({"sha256": "x"}, "/sha256", "given"),
-        ({"part_ids": []}, "/part_ids", "given"),
+        ({"sha256": "0" * 64}, "/sha256", f"given {'0' * 64}; the parts together have {SHA256}"),
+        ({"md5": "0" * 32}, "/md5", f"given {'0' * 32}; the parts together have {MD5}"),
+        ({"part_ids": ["part-x"]}, "/part_ids/0", "given 'part-x'; expected the id of one of"),
+        ({"sha256": "x"}, "/sha256", 'given "x"'),
+        ({"part_ids": []}, "/part_ids", "given []"),
     ],
 )
 def test_what_is_not_as_announced_is_refused_with_what_was_found(
@@ -116,7 +120,7 @@ def test_what_is_not_as_announced_is_refused_with_what_was_found(
     assert answer.status_code == 422
     (problem,) = answer.json()["errors"]
     assert problem["pointer"] == pointer
-    assert words in problem["message"] or "have" in problem["message"]
+    assert words in problem["message"]
     assert complete(api, upload_id, part_ids=[part], sha256=SHA256).json()["file"]
 
 
@@ -201,6 +205,25 @@ def test_a_completed_upload_is_forgotten_and_its_file_stays(api: Api) -> None:
     age(api, upload_id, KEPT_FOR + timedelta(seconds=1))
     UploadCollector(api.database, api.parts.storage).tick()
     assert api.client.get(f"/v1/files/{file['id']}/content").content == CONTENT
+
+
+def test_an_upload_in_parts_is_refused_where_the_project_has_no_room(api: Api) -> None:
+    upload_id = begin(api)
+    part = send(api, upload_id, CONTENT).json()["id"]
+    limit_storage(api, len(CONTENT) - 1)
+    assert send(api, begin(api), CONTENT[:CUT]).status_code == 429
+
+    answer = complete(api, upload_id, part_ids=[part])
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "quota_exceeded")
+    limit_storage(api, 2 * len(CONTENT))
+    assert complete(api, upload_id, part_ids=[part]).json()["status"] == "completed"
+
+
+def limit_storage(api: Api, most: int) -> None:
+    with api.database.write() as session:
+        project = session.scalars(select(Project.id).where(Project.name == "default")).one()
+        set_quotas(session, project, Quotas(stored_bytes=most))
 
 
 def test_parts_count_against_the_project_s_quota(api: Api) -> None:
