@@ -167,13 +167,15 @@ def test_requests_pass_while_valkey_is_away_and_the_log_says_so_once(
 
 
 def test_requests_pass_while_valkey_hangs_and_only_one_of_them_waits(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with served(tmp_path, f"redis://127.0.0.1:{silent.getsockname()[1]}/0") as (client, app):
-            headers = key(app)
-            began = time.monotonic()
-            # Far from a bar: each that waited would take a second, and 30 where it had patience.
-            assert ask(client, headers, 4 * PER_KEY) == [200] * 4 * PER_KEY
-            assert time.monotonic() - began < 4 * PER_KEY * PATIENCE_SECONDS
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        served(tmp_path, f"redis://127.0.0.1:{silent.getsockname()[1]}/0") as (client, app),
+    ):
+        headers = key(app)
+        began = time.monotonic()
+        # Far from a bar: each that waited would take a second, and 30 where it had patience.
+        assert ask(client, headers, 4 * PER_KEY) == [200] * 4 * PER_KEY
+        assert time.monotonic() - began < 4 * PER_KEY * PATIENCE_SECONDS
 
 
 def test_a_body_is_not_read_of_a_caller_who_comes_too_often(
