@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from tests.conformance import generated, hostile
+from tests.conformance import generated, hostile, wanted
 from tests.conformance.service import DATABASES, open_service
 
 HOSTILE_SHARE = 0.2
@@ -23,7 +23,8 @@ def main() -> int:
     start = time.monotonic()
     with open_service(given.database) as service:
         num_hostile = round(given.requests * HOSTILE_SHARE)
-        outcome = hostile.run(service, num_hostile, given.seed)
+        outcome = wanted.run(service)
+        outcome += hostile.run(service, num_hostile, given.seed)
         outcome += generated.run(service, given.requests - num_hostile, given.seed)
         outcome.complaints |= service.tracebacks()
     print(f"\n{given.database}, seed {given.seed}, {time.monotonic() - start:.0f} s")

@@ -13,6 +13,7 @@ from app.contracts.report import FullReport
 from app.db import verbs
 from tests.faults.servers import Postgres, Valkey
 from tests.jobs import put_checkpoint
+from tests.onnx_files import tiny_onnx
 from tests.unit.app.refused import put_knowledge
 from tests.unit.app.served import Served, report, serve
 
@@ -36,6 +37,8 @@ class Service:
     secret: str
     names: dict[str, list[str]] = field(default_factory=dict)
     """Values that reach something, by the name of a path's parameter."""
+    bodies: dict[str, Any] = field(default_factory=dict)
+    """Bodies that name what there is, by the operation's name."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -83,7 +86,7 @@ def furnish(service: Service, client: httpx2.Client, folder: Path) -> None:
             service.served.database,
             service.served.storage,
             names["job_id"][0],
-            "config.json",
+            "student/config.json",
             "{}",
         )
     ]
@@ -104,7 +107,8 @@ def furnish(service: Service, client: httpx2.Client, folder: Path) -> None:
     names["upload_id"] = [
         str(_made(client.post("/v1/uploads", json=announced))["id"]) for _ in range(2)
     ]
-    _made(client.post(f"/v1/uploads/{names['upload_id'][0]}/parts", files={"data": b"a,label"}))
+    sent = client.post(f"/v1/uploads/{names['upload_id'][0]}/parts", files={"data": b"a,label\n1"})
+    service.bodies["complete_upload"] = {"part_ids": [_made(sent)["id"]]}
     names["webhook_id"] = [
         str(_made(client.post("/v1/webhooks", json=body))["id"])
         for body in (
@@ -122,6 +126,9 @@ def furnish(service: Service, client: httpx2.Client, folder: Path) -> None:
     names["project_id"] = [
         str(_made(client.post("/v1/projects", json={"name": name}))["id"]) for name in ("p", "q")
     ]
+    key = {"name": "k", "scopes": ["jobs:read"]}
+    made = client.post(f"/v1/projects/{names['project_id'][0]}/api_keys", json=key)
+    names["key_id"].append(str(_made(made)["id"]))
     # As the Hub's clients write them.
     names["project"] = [client.get("/v1/usage").json()["project_id"]]
     names["revision"] = ["main", "1", "production"]
@@ -155,6 +162,8 @@ def _outputs(folder: Path) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(FullReport(**report().model_dump(), details={}).model_dump_json())
+    (folder / "student" / "onnx").mkdir()
+    (folder / "student" / "onnx" / "model.onnx").write_bytes(tiny_onnx())
     return folder
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import psutil
@@ -67,7 +68,7 @@ def test_a_hostile_file_does_no_harm(service: tuple[httpx2.Client, Path], conten
     assert time.monotonic() - start < MOST_SECONDS
 
 
-def _look_at(client: httpx2.Client, content: bytes) -> dict[str, int]:
+def _look_at(client: httpx2.Client, content: bytes) -> dict[str, Any]:
     """Upload a file, look at it, and delete it again."""
     answer = client.post("/v1/files", files={"file": ("data", content)})
     assert answer.status_code == 201, answer.text
@@ -76,5 +77,5 @@ def _look_at(client: httpx2.Client, content: bytes) -> dict[str, int]:
     assert found.status_code == 200, found.text
     assert len(found.content) < 100_000
     assert client.delete(address).status_code == 200
-    seen: dict[str, int] = found.json()
+    seen: dict[str, Any] = found.json()
     return seen

@@ -14,7 +14,7 @@ from app.contracts.job import Status
 from app.contracts.projects import Quotas
 from app.db import verbs, waiting
 from app.db.models import Project
-from app.db.quotas import count_jobs
+from app.db.quotas import count_jobs, may_run_another
 from app.db.session import Database, database_now
 from app.errors import QuotaExceeded
 from app.queue import Queue
@@ -118,7 +118,7 @@ def test_the_last_place_is_looked_for_again_before_it_is_taken(
     limit(database, running_jobs=1)
     for _ in range(2):
         queued(database)
-    look = waiting.may_run_another
+    look = may_run_another
 
     def after_another_has_claimed(session: Session, project_id: str) -> bool:
         monkeypatch.setattr(waiting, "may_run_another", look)
