@@ -42,7 +42,7 @@ class ModelAlias(Table):
     )
 
 
-def publish(session: Session, job: Job) -> None:
+def number_models(session: Session, job: Job) -> None:
     """Make the models of a job the newest versions of their names, where the job has a name."""
     models = session.scalars(select(Model).where(Model.job_id == job.id))
     named = {published_name(job.name, model.role): model for model in models}

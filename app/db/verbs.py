@@ -16,7 +16,7 @@ from app.contracts.report import Report
 from app.db.checkpoints import Checkpoint, CheckpointFile, forget, is_further
 from app.db.lifecycle import Actor, Event, lock, transition
 from app.db.models import Job
-from app.db.registry import publish
+from app.db.registry import number_models
 from app.db.session import database_now
 from app.db.waiting import lock_next
 
@@ -107,7 +107,7 @@ def use_knowledge(session: Session, job: Job, knowledge_id: str | None) -> None:
 
 def succeed(session: Session, job: Job, report: Report) -> None:
     """End a held job well; files and models have been added in the same transaction."""
-    publish(session, job)
+    number_models(session, job)
     transition(
         session,
         job,

@@ -17,18 +17,19 @@ def test_the_examples_run_and_do_what_the_page_says(tmp_path: Path) -> None:
         body = SPEC.model_dump(mode="json")
         job = httpx2.post(f"{served.url}{JOBS}", json=body, headers=headers).json()["id"]
         told = [run_bash(first + one, served.variables | {"JOB": job}) for one in rest]
-    edit, conditional, find, wait, stream, later, metrics, catalog, queue = told
+    edit, conditional, steer, find, wait, stream, later, metrics, catalog, queue, known = told
     assert '"priority":5' in edit
     assert '"name":"digits-8"' in conditional
     assert find.count(job) >= 2
-    assert '"version":3' in wait
-    assert [line for line in stream.splitlines() if line.startswith("id:")] == [
-        "id: 1",
-        "id: 2",
-        "id: 3",
-    ]
+    assert '"status":"paused"' in steer
+    assert '"name":"digits-9"' in steer
+    # Made, edited twice, paused and resumed.
+    assert '"version":5' in wait
+    ids = [line for line in stream.splitlines() if line.startswith("id:")]
+    assert ids == [f"id: {number}" for number in range(1, 6)]
     assert "id: 1\n" not in later
     assert "id: 3\n" in later
     assert metrics.endswith("name,step,value,created_at\n")
     assert all(name in catalog for name in ("cifar_resnet", "soft_targets", "image_archive"))
-    assert '"no_worker":1' in queue.replace(" ", "")
+    assert '"no_worker":2' in queue.replace(" ", "")
+    assert '"object":"list"' in known

@@ -397,6 +397,11 @@ def test_another_project_s_webhook_is_told_nothing_and_its_deliveries_are_its_ow
     for path in (mine["id"], *paths):
         answer = api.client.get(f"{WEBHOOKS}/{path}", headers=api.key(project="other"))
         assert answer.status_code == 404
+    second = make(api, f"{receiver.url}second")
+    for verb, path in (("GET", ""), ("POST", "/redeliver")):
+        crossed = f"{WEBHOOKS}/{second['id']}/deliveries/{sent['id']}{path}"
+        assert api.client.request(verb, crossed).status_code == 404
+    assert api.client.delete(f"{WEBHOOKS}/{second['id']}").status_code == 204
     crossed = f"{WEBHOOKS}/{other['id']}/deliveries/{sent['id']}"
     assert api.client.get(crossed, headers=api.key(project="other")).status_code == 404
     api.post_job()
