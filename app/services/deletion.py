@@ -9,6 +9,7 @@ from app.contracts.job import FINAL, JobSpec
 from app.contracts.references import named_files, named_models
 from app.contracts.registry import DeletedFile
 from app.db import wishes
+from app.db.blobs import note_released
 from app.db.models import File, Job, Knowledge, KnowledgeFile, Model
 from app.db.registry import ModelAlias
 from app.db.session import Database
@@ -55,13 +56,16 @@ def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> 
         if users:
             raise Conflict(f"this knowledge is used by {_listed(users)}; cancel or await it")
         wishes.forget_knowledge(session, found.id)
-        session.execute(delete(KnowledgeFile).where(KnowledgeFile.knowledge_id == found.id))
+        files = KnowledgeFile.knowledge_id == found.id
+        blobs = select(KnowledgeFile.sha256, KnowledgeFile.bytes).where(files)
+        note_released(session, project_id, blobs)
+        session.execute(delete(KnowledgeFile).where(files))
         session.delete(found)
         audit.note(session, project_id, "knowledge.delete", knowledge_id)
 
 
 def delete_file(database: Database, project_id: str, file_id: str) -> DeletedFile:
-    """Delete an uploaded file; its bytes go when nothing else holds them.
+    """Delete an uploaded file; its bytes go when nothing else holds them, and count until then.
 
     Raises:
         Conflict: A job that has not ended names it.
@@ -72,6 +76,8 @@ def delete_file(database: Database, project_id: str, file_id: str) -> DeletedFil
         if users:
             raise Conflict(f"this file is named by {_listed(users)}; cancel or await it")
         session.execute(update(Upload).where(Upload.file_id == file_id).values(file_id=None))
+        blob = select(File.sha256, File.bytes).where(File.id == file_id)
+        note_released(session, project_id, blob)
         session.delete(file)
         audit.note(session, project_id, "file.delete", file_id)
     return DeletedFile(id=file_id)
