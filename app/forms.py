@@ -10,13 +10,14 @@ from starlette.datastructures import UploadFile
 from starlette.types import Message, Receive
 
 from app.errors import InvalidPayload, Problem, TooLarge, Unavailable
+from app.pace import paced
 
 FORM_BYTES = 1024 * 1024
 """What a form may take beside its file."""
 
 
 MOST_AT_ONCE = 64
-"""Each lies on the disk until it has come, however slowly."""
+"""Each lies on the disk until it has come."""
 
 _arriving = 0
 
@@ -37,9 +38,10 @@ async def receive_form(
     Raises:
         InvalidPayload: It has no such file, or has something else.
         TooLarge: It has more bytes.
+        TooSlow: It does not come at a pace that is taken.
         Unavailable: As many forms are arriving as may be at once.
     """
-    if _announced(request) > most_bytes + FORM_BYTES:
+    if announced_bytes(request) > most_bytes:
         # Known before any of it has come.
         raise _too_large(most_bytes)
     limited = Request(request.scope, _limited(request, most_bytes))
@@ -59,6 +61,13 @@ async def receive_form(
         yield Form(file.file, file.filename or "", fields)
 
 
+def announced_bytes(request: Request) -> int:
+    """Return how many bytes the file of a form has at least, by what its headers say."""
+    length = request.headers.get("content-length", "0")
+    whole = int(length) if length.isascii() and length.isdigit() else 0
+    return max(whole - FORM_BYTES, 0)
+
+
 @asynccontextmanager
 async def _place() -> AsyncIterator[None]:
     global _arriving  # noqa: PLW0603 (of this process, and of its one event loop)
@@ -69,11 +78,6 @@ async def _place() -> AsyncIterator[None]:
         yield
     finally:
         _arriving -= 1
-
-
-def _announced(request: Request) -> int:
-    length = request.headers.get("content-length", "0")
-    return int(length) if length.isascii() and length.isdigit() else 0
 
 
 def form_schema(field: str, others: dict[str, Any]) -> dict[str, Any]:
@@ -92,11 +96,11 @@ def form_schema(field: str, others: dict[str, Any]) -> dict[str, Any]:
 
 def _limited(request: Request, most_bytes: int) -> Receive:
     """Receive a request's body up to the most that is taken."""
-    received = 0
+    received, body = 0, paced(request.receive)
 
     async def receive() -> Message:
         nonlocal received
-        message = await request.receive()
+        message = await body()
         received += len(message.get("body", b""))
         if received > most_bytes + FORM_BYTES:
             raise _too_large(most_bytes)

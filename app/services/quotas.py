@@ -85,6 +85,12 @@ def require_room_to_queue(session: Session, project_id: str) -> None:
         )
 
 
+def require_announced(database: Database, project_id: str, size: int) -> None:
+    """As ``require_size``, in a transaction of its own."""
+    with database.read() as session:
+        require_size(session, project_id, size)
+
+
 def require_size(session: Session, project_id: str, size: int) -> None:
     """Refuse bytes that are more than a project may have in all, before any of them has come.
 
@@ -94,8 +100,8 @@ def require_size(session: Session, project_id: str, size: int) -> None:
     most = _limit(session, project_id, QuotaName.STORED_BYTES)
     if most is not None and size > most:
         raise _exceeded(
-            f"the upload has {size} bytes, and this project may have {most} stored in all; send "
-            "less, or ask an administrator for more"
+            f"the upload has {size} bytes or more, and this project may have {most} stored in all; "
+            "send less, or ask an administrator for more"
         )
 
 

@@ -227,7 +227,7 @@ def test_an_upload_larger_than_the_whole_quota_is_refused_when_it_is_announced(a
     limit_storage(api, len(CONTENT) - 1)
     answer = api.client.post(UPLOADS, json=NEW)
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "quota_exceeded")
-    assert f"the upload has {len(CONTENT)} bytes" in answer.json()["detail"]
+    assert f"the upload has {len(CONTENT)} bytes or more" in answer.json()["detail"]
 
 
 def limit_storage(api: Api, most: int) -> None:
