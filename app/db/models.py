@@ -217,6 +217,8 @@ class Model(Table):
     name: Mapped[str | None] = mapped_column(String(LONGEST_NAME))
     version: Mapped[int | None] = mapped_column(Integer)
     """Of its name, from 1; both are given when its job succeeds."""
+    commit_id: Mapped[str | None] = mapped_column(String(40))
+    """Stands for its files, to clients of the Hugging Face Hub; given at that moment too."""
     architecture: Mapped[dict[str, Any]]
     num_parameters: Mapped[int] = mapped_column(BigInteger)
     test_quality: Mapped[float]
@@ -227,6 +229,7 @@ class Model(Table):
         CheckConstraint(one_of("role", ["teacher", "student"]), "role"),
         Index(None, "project_id", "id"),
         Index(None, "project_id", "name", "version", unique=True),
+        Index(None, "project_id", "commit_id"),
     )
 
 

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from app.access import ModelsReader, Service
 from app.contracts.registry import Model, Page
 from app.downloads import RESPONSES, serve_entry, serve_made
+from app.entity_tags import digest_of
 from app.listing import After, Limit
 from app.services import archives, results
 
@@ -73,5 +74,5 @@ def download_model(
     """Give all files of a model in one zip, whose bytes are the same each time."""
     model = results.read_model(service.database, caller.project_id, model_id)
     content = archives.stream(service.storage, model.files)
-    digest = archives.digest(model.files)
+    digest = digest_of((file.path, file.sha256) for file in model.files)
     return serve_made(request, content, digest, "application/zip", f"{model.id}.zip")

@@ -16,7 +16,8 @@ from sqlalchemy.exc import IntegrityError
 import migrations
 from app.contracts.report import Report
 from app.db import schema
-from app.db.models import Job
+from app.db.models import Job, Model
+from app.db.registry import commit_of, number_models
 from app.db.session import Database
 from app.db.table import Table
 
@@ -153,6 +154,25 @@ def test_the_audit_log_keeps_its_entries_and_rules_where_its_targets_grow(
                 database.engine.begin() as connection,
             ):
                 _insert(connection, {"audit_entries": {**entry, "id": "audit-3", **wrong}})
+    database.close()
+
+
+def test_models_that_are_there_are_given_their_commits(database_url: str) -> None:
+    database = Database(database_url)
+    file = {"job_id": "distjob-1", "bytes": 1, "media_type": "text/plain"}
+    files = {"student/b": "b" * 64, "student/a/c": "c" * 64}
+    with database.engine.begin() as connection:
+        _alembic(connection, "upgrade", "0008")
+        _insert_a_job_and_its_model(connection, test_quality=True)
+        for path, sha256 in files.items():
+            _insert(connection, {"job_files": {**file, "path": path, "sha256": sha256}})
+        _alembic(connection, "upgrade", "head")
+
+    with database.write() as session:
+        model = session.get_one(Model, "model-1")
+        given = model.commit_id
+        number_models(session, session.get_one(Job, "distjob-1"))
+        assert given == model.commit_id == commit_of({"b": "b" * 64, "a/c": "c" * 64})
     database.close()
 
 

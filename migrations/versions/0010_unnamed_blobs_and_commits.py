@@ -1,4 +1,7 @@
-"""What lies in storage without a name is counted; parts of uploads before they have arrived."""
+"""What has no name in storage is counted, and parts before they arrive; models have commits."""
+
+import hashlib
+import json
 
 import sqlalchemy as sa
 from alembic import op
@@ -27,9 +30,29 @@ def upgrade() -> None:
         "upload_parts",
         sa.Column("arrived", sa.Boolean(), server_default=sa.true(), nullable=False),
     )
+    op.add_column("models", sa.Column("commit_id", sa.String(length=40), nullable=True))
+    op.create_index(op.f("ix_models_project_id_commit_id"), "models", ["project_id", "commit_id"])
+    _give_commits()
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_models_project_id_commit_id"), "models")
+    op.execute("ALTER TABLE models DROP COLUMN commit_id")
     op.execute("DELETE FROM upload_parts WHERE NOT arrived")
     op.execute("ALTER TABLE upload_parts DROP COLUMN arrived")
     op.drop_table("unnamed_blobs")
+
+
+def _give_commits() -> None:
+    connection = op.get_bind()
+    files = sa.text("SELECT path, sha256 FROM job_files WHERE job_id = :job_id")
+    change = sa.text("UPDATE models SET commit_id = :commit_id WHERE id = :id")
+    for model in connection.execute(sa.text("SELECT id, job_id, folder FROM models")).all():
+        folder = f"{model.folder}/"
+        inside = sorted(
+            [path.removeprefix(folder), sha256]
+            for path, sha256 in connection.execute(files, {"job_id": model.job_id})
+            if path.startswith(folder)
+        )
+        digest = hashlib.sha256(json.dumps(inside).encode()).hexdigest()
+        connection.execute(change, {"commit_id": digest[:40], "id": model.id})
