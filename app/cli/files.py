@@ -9,10 +9,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from rich.table import Column, Table
 
 from app.cli import options
-from app.cli.client import JOBS, Service, checked, connect, print_json
+from app.cli.client import JOBS, Service, connect, print_json
 from app.cli.download import download
+from app.cli.upload import send
 from app.contracts.job import FileEntry, Job
-from app.contracts.registry import File, Model, Page
+from app.contracts.registry import Model, Page
 from app.contracts.report_figures import QUALITIES
 
 file_commands = typer.Typer(help="Upload data.", no_args_is_help=True)
@@ -25,23 +26,22 @@ console = Console(soft_wrap=True)
 @file_commands.command()
 def upload(
     path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="PATH")],
+    upload_id: Annotated[
+        str | None,
+        typer.Option("--go-on", metavar="UPLOAD", help="Go on with one of it that broke off."),
+    ] = None,
     url: options.Url = None,
     key_file: options.KeyFile = None,
     *,
     as_json: options.Json = False,
 ) -> None:
-    """Upload a file of data and print its id, which a job's spec can name."""
-    bar = _byte_bar(Console(stderr=True))
-    with connect(url, key_file) as service, bar, bar.open(path, "rb", description="sent") as file:
-        response = checked(
-            service.http.post(
-                "/v1/files", files={"file": (path.name, file)}, data={"purpose": "dataset"}
-            )
-        )
+    """Upload a file of data, in parts if it is large; print its id, which a job's spec can name."""
+    with connect(url, key_file) as service, _byte_bar(Console(stderr=True)) as bar:
+        file = send(service, path, bar, upload_id)
     if as_json:
-        print_json(response)
+        typer.echo(file.model_dump_json(indent=2))
     else:
-        console.print(File.model_validate_json(response.content).id, highlight=False)
+        console.print(file.id, highlight=False)
 
 
 @model_commands.command("list")
