@@ -1,5 +1,6 @@
 """A form with one file, read into a temporary file as it comes."""
 
+from collections import Counter
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from app.pace import paced
 
 FORM_BYTES = 1024 * 1024
 """What a form may take beside its file."""
-
-
 MOST_AT_ONCE = 64
 """Each lies on the disk until it has come."""
+MOST_OF_ONE_PROJECT = 48
+"""Whose clients all are slow, or mean to be, leaves some for the others."""
 
-_arriving = 0
+_arriving: Counter[str] = Counter()
+"""By project; of this process, and of its one event loop."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class Form:
 
 @asynccontextmanager
 async def receive_form(
-    request: Request, field: str, most_bytes: int, others: Collection[str] = ()
+    request: Request, project_id: str, field: str, most_bytes: int, others: Collection[str] = ()
 ) -> AsyncIterator[Form]:
-    """Read a form whose ``field`` is a file of at most ``most_bytes``, and other fields are text.
+    """Read a form of a project: ``field`` is a file of at most ``most_bytes``, the others are text.
 
     Raises:
         InvalidPayload: It has no such file, or has something else.
@@ -45,7 +47,10 @@ async def receive_form(
         # Known before any of it has come.
         raise _too_large(most_bytes)
     limited = Request(request.scope, _limited(request, most_bytes))
-    async with _place(), limited.form(max_files=1, max_fields=8, max_part_size=1024) as form:
+    async with (
+        _place(project_id),
+        limited.form(max_files=1, max_fields=8, max_part_size=1024) as form,
+    ):
         file = form.get(field)
         if not isinstance(file, UploadFile):
             message = f"expected a form (multipart/form-data) with a file in its field {field!r}"
@@ -69,15 +74,19 @@ def announced_bytes(request: Request) -> int:
 
 
 @asynccontextmanager
-async def _place() -> AsyncIterator[None]:
-    global _arriving  # noqa: PLW0603 (of this process, and of its one event loop)
-    if _arriving >= MOST_AT_ONCE:
+async def _place(project_id: str) -> AsyncIterator[None]:
+    if _arriving.total() >= MOST_AT_ONCE:
         raise Unavailable(f"{MOST_AT_ONCE} files are arriving; try again soon")
-    _arriving += 1
+    if _arriving[project_id] >= MOST_OF_ONE_PROJECT:
+        most = MOST_OF_ONE_PROJECT
+        raise Unavailable(f"{most} files of this project are arriving; try again soon")
+    _arriving[project_id] += 1
     try:
         yield
     finally:
-        _arriving -= 1
+        _arriving[project_id] -= 1
+        if not _arriving[project_id]:
+            del _arriving[project_id]
 
 
 def form_schema(field: str, others: dict[str, Any]) -> dict[str, Any]:

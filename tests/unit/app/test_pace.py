@@ -3,12 +3,14 @@
 import json
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
 import uvicorn
 
+from app import forms
 from tests.unit.app.conftest import JOBS, Api
 from tests.unit.app.test_quotas import limit
 
@@ -144,6 +146,26 @@ def test_a_body_that_pauses_and_goes_on_is_taken(
         connection.sendall(rest)
         connection.settimeout(LONGEST_SECONDS)
         assert connection.recv(12) == b"HTTP/1.1 201"
+
+
+def test_the_slow_clients_of_one_project_leave_places_for_the_others(
+    api: Api, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.forms.MOST_OF_ONE_PROJECT", 1)
+    upload = {"file": ("a.txt", b"x")}
+    with begin(api, port, "/v1/files", length=1000):
+        until(lambda: forms._arriving.total() == 1)  # noqa: SLF001 (the slow one has its place)
+        assert api.client.post("/v1/files", files=upload).status_code == 503
+        other = api.client.post("/v1/files", files=upload, headers=api.key(project="other"))
+        assert other.status_code == 201
+    # The line is cut, and the place is free.
+    until(lambda: api.client.post("/v1/files", files=upload).status_code == 201)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + LONGEST_SECONDS
+    while not condition():
+        assert time.monotonic() < give_up
 
 
 @pytest.mark.parametrize("path", ["/v1/files", "/v1/uploads/upload-1/parts"])
