@@ -266,7 +266,8 @@ def test_a_killed_worker_s_job_runs_again_sooner_with_a_short_lease(
         "STILLHOUSE_REAP_SECONDS": "0.5",
     }
     with House.open(tmp_path, environment) as house:
-        assert seconds_until_it_runs_again(house) <= 20
+        # With the lease of 60 s that is the default, it could not.
+        assert seconds_until_it_runs_again(house) < 60
 
 
 def seconds_until_it_runs_again(house: House) -> float:
