@@ -192,8 +192,8 @@ def test_checkpoints_are_paged_although_old_ones_go(api: Api) -> None:
         ({"seed": -1}, "seed", "given -1"),
         ({"suffix": ""}, "suffix", "at least 1 character"),
         ({"n_epochs": 3}, "n_epochs", "unknown field"),
-        ({"validation_file": "file-1"}, "validation_file", "dataset.split"),
-        ({"integrations": [{"type": "wandb"}]}, "integrations", "metrics"),
+        ({"validation_file": "file-1"}, "validation_file", "beside the built-in 'digits'"),
+        ({"integrations": [{"type": "wandb"}]}, "integrations", "POST /v1/webhooks"),
         ({"method": {"type": "dpo"}}, "method.type", "this service distils"),
         ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "given 0"),
         (

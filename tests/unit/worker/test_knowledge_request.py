@@ -11,7 +11,7 @@ from app.contracts.model import Mlp
 TEACHER = Mlp(hidden_sizes=[8, 8])
 MLP = {"name": "mlp", "hidden_sizes": [4]}
 SOURCES = Sources(
-    data="a" * 64,
+    data={"file": "a" * 64},
     teachers=[TeacherDigests("b" * 64, "c" * 64)],
     signals=None,
     architecture=TEACHER,
@@ -65,9 +65,13 @@ def test_all_that_decides_the_signals_makes_one() -> None:
         "plain": digest(),
         "split": digest(dataset={**FILE, "split": {"seed": 1}}),
         "format": digest(dataset={**FILE, "format": {"name": "csv", "label": "y"}}),
-        "data": digest(Sources("d" * 64, SOURCES.teachers, None, TEACHER)),
-        "weights": digest(Sources("a" * 64, [TeacherDigests("b" * 64, "d" * 64)], None, TEACHER)),
-        "config": digest(Sources("a" * 64, [TeacherDigests("d" * 64, "c" * 64)], None, TEACHER)),
+        "data": digest(Sources({"file": "d" * 64}, SOURCES.teachers, None, TEACHER)),
+        "weights": digest(
+            Sources({"file": "a" * 64}, [TeacherDigests("b" * 64, "d" * 64)], None, TEACHER)
+        ),
+        "config": digest(
+            Sources({"file": "a" * 64}, [TeacherDigests("d" * 64, "c" * 64)], None, TEACHER)
+        ),
         "views": digest(training=FLIP),
         "seed": digest(training={**FLIP, "seed": 1}),
         "epochs": digest(training={**FLIP, "epochs": 2}),
@@ -109,7 +113,7 @@ def test_an_ensemble_is_its_members_their_weights_and_its_mean() -> None:
                 for number, weight in enumerate(weights)
             ],
         }
-        return digest(Sources("a" * 64, models, None, None), teacher=teacher)
+        return digest(Sources({"file": "a" * 64}, models, None, None), teacher=teacher)
 
     digests = {
         of("logits", (1, 1), members),
@@ -124,7 +128,7 @@ def test_an_ensemble_is_its_members_their_weights_and_its_mean() -> None:
 def test_signals_are_their_file_and_what_its_values_mean() -> None:
     def of(file: str, values: str) -> str:
         teacher = {"source": "signals", "file": "file-9", "values": values}
-        return digest(Sources("a" * 64, [], file, None), teacher=teacher)
+        return digest(Sources({"file": "a" * 64}, [], file, None), teacher=teacher)
 
     assert of("b", "logits") == of("b", "logits")
     assert len({of("b", "logits"), of("c", "logits"), of("b", "probabilities"), digest()}) == 4
