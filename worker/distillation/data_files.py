@@ -32,10 +32,10 @@ def read_data(dataset: AnyDataset, workspace: Workspace, scratch: Path, tell: Te
     """
     if isinstance(dataset, Builtin):
         return _reader("builtin")(dataset, None, scratch, tell)
-    read, files = _reader(dataset.format.name), dataset.files
+    read, (_, *further) = _reader(dataset.format.name), dataset.files.items()
 
     def told(number: int) -> Tell:
-        return lambda done, total: tell(number * total + done, len(files) * total)
+        return lambda done, total: tell(number * total + done, (1 + len(further)) * total)
 
     data = read(dataset.format, workspace.input(dataset.file), scratch, told(0))
     if data.test is not None and dataset.test_file is not None:
@@ -45,18 +45,14 @@ def read_data(dataset: AnyDataset, workspace: Workspace, scratch: Path, tell: Te
             "part of its own; one is expected",
             "Leave `test_file` out, or take the archive's own test part out of it.",
         )
-    further: dict[Part, RawData] = {}
-    for number, (field, part) in enumerate(PART_OF.items(), start=1):
-        if field in files:
-            folder = scratch / field
-            folder.mkdir()
-            with _named(field, files[field]):
-                source = workspace.input(files[field])
-                further[part] = read(dataset.format, source, folder, told(number), data)
-    if not further:
-        return data
-    whole = _joined(data, further)
-    for field in files.keys() & PART_OF.keys():
+    parts: dict[Part, RawData] = {}
+    for number, (field, file_id) in enumerate(further, start=1):
+        folder, source = scratch / field, workspace.input(file_id)
+        folder.mkdir()
+        with _named(field, file_id):
+            parts[PART_OF[field]] = read(dataset.format, source, folder, told(number), data)
+    whole = _joined(data, parts) if parts else data
+    for field, _ in further:
         shutil.rmtree(scratch / field)
     return whole
 
@@ -81,8 +77,10 @@ def _joined(data: RawData, further: Mapping[Part, RawData]) -> RawData:
     counts = {"train": len(data.labels)} | {p: len(each.labels) for p, each in further.items()}
     part_of_N = np.repeat(list(counts), list(counts.values()))
     inputs = _grown(data.inputs, len(part_of_N))
-    for part, each in further.items():
-        inputs[part_of_N == part] = each.inputs
+    first = len(data.labels)
+    for each in further.values():
+        inputs[first : first + len(each.labels)] = each.inputs
+        first += len(each.labels)
     test = part_of_N == "test" if "test" in further else None
     if data.test is not None:
         test = np.append(data.test, np.zeros(len(part_of_N) - len(data.test), np.bool_))

@@ -17,6 +17,7 @@ from tests.unit.worker.distillation.data.archives import Contents, idx, image, w
 from tests.unit.worker.distillation.specs import Heard, spec_of, workspace_with
 from tests.unit.worker.distillation.toys import briefly
 from worker.distillation import pipeline
+from worker.distillation.data_files import read_data
 from worker.distillation.dataset import Dataset
 from worker.distillation.errors import BadInput
 from worker.distillation.stages import prepare
@@ -121,6 +122,16 @@ def test_validation_is_drawn_where_only_the_test_has_a_file(tmp_path: Path) -> N
     ids = Dataset.load(workspace.stage("prepared")).ids
     assert (len(ids["validation"]), ids["test"].tolist()) == (2, [8, 9, 10])
     assert sorted([*ids["train"], *ids["validation"]]) == [*range(8)]
+
+
+def test_progress_is_through_all_files(tmp_path: Path) -> None:
+    workspace = workspace_with(tmp_path, file=TRAIN.encode(), test=TEST.encode())
+    spec, shares = spec_of(dataset=dataset("file", "test_file")), list[float]()
+
+    read_data(spec.dataset, workspace, tmp_path, lambda done, total: shares.append(done / total))
+
+    assert shares == sorted(shares)
+    assert (shares[0] < 0.5, shares[-1]) == (True, 1)
 
 
 @pytest.mark.parametrize("task", ["multi_label", "regression"])
