@@ -65,18 +65,19 @@ def read(
 
 
 def _layout(settings: Csv, header: list[str], like: RawData | None) -> Layout:
+    places = {name: position for position, name in enumerate(header)}
     if settings.task == "classification":
-        wanted = [_position(header, settings.label, "as `label` asks", settings.delimiter)]
+        wanted = [_position(places, settings.label, "as `label` asks", settings.delimiter)]
     else:
-        wanted = _positions(header, settings.targets, "targets", settings.delimiter)
+        wanted = _positions(places, settings.targets, "targets", settings.delimiter)
     if like is not None:
         reason = "as there is in the file to learn from"
         known = [column.name for column in like.columns or []]
-        features = [_position(header, name, reason, settings.delimiter) for name in known]
+        features = [_position(places, name, reason, settings.delimiter) for name in known]
     elif settings.features is None:
         features = [position for position in range(len(header)) if position not in wanted]
     else:
-        features = _positions(header, settings.features, "features", settings.delimiter)
+        features = _positions(places, settings.features, "features", settings.delimiter)
     kind = "label" if settings.task == "classification" else "target"
     for position in features:
         if position in wanted:
@@ -91,23 +92,26 @@ def _layout(settings: Csv, header: list[str], like: RawData | None) -> Layout:
     return Layout(header, wanted, features)
 
 
-def _positions(header: list[str], names: Sequence[str], setting: str, delimiter: str) -> list[int]:
+def _positions(
+    places: Mapping[str, int], names: Sequence[str], setting: str, delimiter: str
+) -> list[int]:
     positions: dict[int, None] = {}
     for number, name in enumerate(names):
-        position = _position(header, name, f"as `{setting}.{number}` asks", delimiter)
+        position = _position(places, name, f"as `{setting}.{number}` asks", delimiter)
         if position in positions:
             raise BadInput("duplicate_column", f"`{setting}` names {shown(name)} twice")
         positions[position] = None
     return list(positions)
 
 
-def _position(header: list[str], name: str, reason: str, delimiter: str) -> int:
-    if name in header:
-        return header.index(name)
-    if len(header) == 1:
+def _position(places: Mapping[str, int], name: str, reason: str, delimiter: str) -> int:
+    """Return a column's position; ``reason`` says why there should be one of that name."""
+    if name in places:
+        return places[name]
+    if len(places) == 1:
         hint = f"The header is one column; is the delimiter {_DELIMITERS[delimiter]}?"
     else:
-        hint = nearest(name, header)
+        hint = nearest(name, list(places))
     raise BadInput(
         "unknown_column",
         f"line 1: no column is named {shown(name)}, {reason}",
