@@ -14,7 +14,7 @@ from app.contracts.job import DesiredStatus, JobSpec, Status, ValidatedSpec
 from app.contracts.requests import Changes
 from app.db import wishes
 from app.db.models import Job
-from app.db.session import Database, database_now
+from app.db.session import Database
 from app.errors import Conflict, InvalidPayload
 from app.queue import Queue
 from app.services import audit, quotas, specs
@@ -23,6 +23,7 @@ from app.services.explanations import explain
 from app.services.idempotency import Answer, Repeatable, once
 from app.services.jobs import views
 from app.services.ownership import find_to_name
+from app.services.surroundings import look_around
 
 log = get_logger(__name__)
 
@@ -153,11 +154,12 @@ def _queue(
     hold_named(session, project_id, spec)
     warnings = specs.check(session, project_id, spec)
     quotas.require_room_to_queue(session, project_id)
-    row = _new(project_id, spec, warnings, database_now(session))
+    around = look_around(session, project_id)
+    row = _new(project_id, spec, warnings, around.now)
     row.parent_id = parent_id
     wishes.create(session, row)
     audit.note(session, project_id, action, row.id)
-    return views(session, [row])[0].model_dump_json()
+    return views(session, [row], around)[0].model_dump_json()
 
 
 def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> Job:
