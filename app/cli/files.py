@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Column, Table
 
 from app.cli import options
 from app.cli.client import JOBS, Service, connect, print_json
 from app.cli.download import download
+from app.cli.progress import byte_bar
 from app.cli.upload import send
 from app.contracts.job import FileEntry, Job
 from app.contracts.registry import Model, Page
@@ -36,8 +36,8 @@ def upload(
     as_json: options.Json = False,
 ) -> None:
     """Upload a file of data, in parts if it is large; print its id, which a job's spec can name."""
-    with connect(url, key_file) as service, _byte_bar(Console(stderr=True)) as bar:
-        file = send(service, path, bar, upload_id)
+    with connect(url, key_file) as service:
+        file = send(service, path, "dataset", upload_id)
     if as_json:
         typer.echo(file.model_dump_json(indent=2))
     else:
@@ -100,7 +100,7 @@ def fetch_all(service: Service, source: str, folder: Path) -> list[FileEntry]:
         route = f"{JOBS}/{source}"
         files = Job.model_validate_json(service.get(route).content).files
     said = []
-    with _byte_bar(Console(stderr=True)) as bar:
+    with byte_bar(Console(stderr=True)) as bar:
         task = bar.add_task("received", total=sum(entry.bytes for entry in files))
         for entry in files:
             came = download(
@@ -111,15 +111,3 @@ def fetch_all(service: Service, source: str, folder: Path) -> list[FileEntry]:
         console.print(line, markup=False, highlight=False)
     console.print(f"{len(files)} files in {folder.absolute()}", markup=False, highlight=False)
     return files
-
-
-def _byte_bar(on: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=on,
-        disable=not on.is_terminal,
-        transient=True,
-    )

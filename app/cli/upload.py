@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 import httpx2
-from rich.progress import Progress
 
 from app.cli.client import Refused, Service, checked, complaints
+from app.cli.progress import byte_bar
 from app.contracts.registry import File
 from app.contracts.uploads import Completion, NewUpload, Upload, UploadPart
 
@@ -18,26 +18,27 @@ ONE_FORM_BYTES = 64 * 1024**2
 PART_BYTES = 16 * 1024**2
 """What is sent again at most after a break."""
 UPLOADS = "/v1/uploads"
-PURPOSE = "dataset"
 COMPLETION_TIMEOUT = httpx2.Timeout(900, connect=10)
 """The service reads all parts twice before it answers."""
 
 
-def send(service: Service, path: Path, bar: Progress, upload_id: str | None) -> File:
-    """Upload a file; ``upload_id`` is of an upload of it that broke off.
+def send(service: Service, path: Path, purpose: str, upload_id: str | None = None) -> File:
+    """Upload a file, and show on a terminal how far it is.
+
+    ``upload_id`` is of an upload of it that broke off.
 
     Raises:
         Refused: The service does not take it, or that upload is not of this file.
     """
     size = path.stat().st_size
-    if upload_id is None and size <= ONE_FORM_BYTES:
-        with bar.open(path, "rb", description="sent") as file:
-            form = {"file": (path.name, file)}
-            answer = service.http.post("/v1/files", files=form, data={"purpose": PURPOSE})
-        return File.model_validate_json(checked(answer).content)
-    upload = _begin(service, path, size) if upload_id is None else _read(service, upload_id)
-    task = bar.add_task("sent", total=size)
-    with path.open("rb") as file:
+    if upload_id is not None:
+        upload = Upload.model_validate_json(service.get(f"{UPLOADS}/{upload_id}").content)
+    elif size > ONE_FORM_BYTES:
+        upload = _begin(service, path, purpose, size)
+    else:
+        return _send_whole(service, path, purpose)
+    with byte_bar(complaints) as bar, path.open("rb") as file:
+        task = bar.add_task("sent", total=size)
         return _send_parts(service, upload, file, lambda sent: bar.advance(task, sent))
 
 
@@ -48,17 +49,20 @@ def send_part(service: Service, upload_id: str, piece: bytes) -> str:
     return UploadPart.model_validate_json(answer.content).id
 
 
-def _begin(service: Service, path: Path, size: int) -> Upload:
-    new = NewUpload(filename=path.name, purpose=PURPOSE, bytes=size)
+def _send_whole(service: Service, path: Path, purpose: str) -> File:
+    with byte_bar(complaints) as bar, bar.open(path, "rb", description="sent") as file:
+        form = {"file": (path.name, file)}
+        answer = checked(service.http.post("/v1/files", files=form, data={"purpose": purpose}))
+    return File.model_validate_json(answer.content)
+
+
+def _begin(service: Service, path: Path, purpose: str, size: int) -> Upload:
+    new = NewUpload(filename=path.name, purpose=purpose, bytes=size)
     answer = service.post(UPLOADS, new.model_dump_json().encode())
     upload = Upload.model_validate_json(answer.content)
     again = f"stillhouse files upload {shlex.quote(str(path))} --go-on {upload.id}"
     complaints.print(f"Sent in parts. If it breaks off: {again}", markup=False, highlight=False)
     return upload
-
-
-def _read(service: Service, upload_id: str) -> Upload:
-    return Upload.model_validate_json(service.get(f"{UPLOADS}/{upload_id}").content)
 
 
 def _send_parts(
