@@ -69,9 +69,10 @@ def list_models(
     )
     for model in Page[Model].model_validate_json(response.content).data:
         architecture = str(model.architecture.get("name"))
+        quality = model.test_quality
         numbers = (
             f"{model.num_parameters:,}",
-            f"{QUALITIES[model.compared_by]} {model.test_quality:.4f}",
+            None if quality is None else f"{QUALITIES[model.compared_by]} {quality:.4f}",
         )
         version = None if model.version is None else str(model.version)
         table.add_row(model.id, model.name, version, model.role, architecture, *numbers)

@@ -17,8 +17,9 @@ TABLE, IMAGE = 1, 3
 LONGEST_SIDE = 1024
 LONGEST_CARD = 100_000
 
+Description = Annotated[str, Field(max_length=4000, description="For people.")]
 Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD_LENGTH)]
-Side = Annotated[int, Field(ge=1, le=MAX_COLUMNS * MAX_CATEGORIES)]
+Side = Annotated[int, Field(ge=1, le=65_536)]
 
 
 def _usable(name: str) -> str:
@@ -124,7 +125,7 @@ class NewModel(Strict):
         description="An uploaded safetensors file with exactly the architecture's tensors."
     )
     signature: Signature
-    description: str | None = Field(None, max_length=4000, description="For people.")
+    description: Description | None = None
     card: str | None = Field(
         None, min_length=1, max_length=LONGEST_CARD, description="Becomes its README.md."
     )

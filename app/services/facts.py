@@ -19,6 +19,7 @@ from app.contracts.model import (
     TrainedTeacher,
 )
 from app.contracts.references import named_files, named_models, registered_teachers
+from app.contracts.registration import Signature
 from app.db.models import File, Job, JobFile, Knowledge, Model
 from app.services.ownership import owned
 
@@ -28,7 +29,7 @@ DATASET: TypeAdapter[AnyDataset] = TypeAdapter(AnyDataset)
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model that a job has made, with what its job tells of it."""
+    """A model, with what its job tells of it, or who registered it."""
 
     architecture: AnyArchitecture
     is_exported: bool
@@ -116,14 +117,16 @@ def _models(session: Session, project_id: str, ids: set[str]) -> dict[str, Regis
     if not ids:
         return {}
     models = session.scalars(owned(Model, project_id).where(Model.id.in_(ids))).all()
-    made_by = {model.job_id for model in models}
+    made_by = {model.job_id for model in models if model.job_id is not None}
     jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(made_by)))}
     stored = session.execute(
         select(JobFile.job_id, JobFile.path).where(JobFile.job_id.in_(made_by))
     )
     paths = {(job_id, path) for job_id, path in stored}
     return {
-        model.id: _model(
+        model.id: _brought(model)
+        if model.job_id is None
+        else _made(
             model,
             jobs[model.job_id],
             is_exported=(model.job_id, f"{model.folder}/model.safetensors") in paths,
@@ -132,7 +135,18 @@ def _models(session: Session, project_id: str, ids: set[str]) -> dict[str, Regis
     }
 
 
-def _model(model: Model, job: Job, *, is_exported: bool) -> RegisteredModel:
+def _brought(model: Model) -> RegisteredModel:
+    signature = Signature.model_validate(model.signature)
+    return RegisteredModel(
+        architecture=ARCHITECTURE.validate_python(model.architecture),
+        is_exported=True,
+        task=signature.task,
+        output_names=signature.output_names,
+        input_shape=tuple(signature.shape),
+    )
+
+
+def _made(model: Model, job: Job, *, is_exported: bool) -> RegisteredModel:
     dataset = DATASET.validate_python(job.resolved_spec["dataset"])
     return RegisteredModel(
         architecture=ARCHITECTURE.validate_python(model.architecture),

@@ -125,8 +125,8 @@ def _post(
     with database.write() as session:
         answer = once(session, project_id, request, lambda: make(session))
     if not answer.is_replayed:
-        log.info("job_posted", job_id=answer.job_id)
-        queue.ring(answer.job_id)
+        log.info("job_posted", job_id=answer.made_id)
+        queue.ring(answer.made_id)
     return answer
 
 

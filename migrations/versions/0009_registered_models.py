@@ -60,7 +60,9 @@ def downgrade() -> None:
 def _no_alias() -> Iterator[None]:
     """Lay aside what refers to models: SQLite drops the table that it makes anew."""
     columns = [sa.column(name) for name in ("project_id", "name", "alias", "model_id", "move")]
-    aliases = sa.table("model_aliases", *columns, sa.column("updated_at", sa.DateTime(timezone=True)))
+    aliases = sa.table(
+        "model_aliases", *columns, sa.column("updated_at", sa.DateTime(timezone=True))
+    )
     rows = op.get_bind().execute(sa.select(aliases)).mappings().all()
     op.get_bind().execute(sa.delete(aliases))
     yield
