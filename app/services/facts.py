@@ -21,6 +21,7 @@ from app.contracts.model import (
 from app.contracts.references import named_files, named_models, registered_teachers
 from app.contracts.registration import Signature
 from app.db.models import File, Job, JobFile, Knowledge, Model
+from app.services.naming import names_of_models
 from app.services.ownership import owned
 
 ARCHITECTURE: TypeAdapter[AnyArchitecture] = TypeAdapter(AnyArchitecture)
@@ -48,6 +49,8 @@ class Facts:
     files: dict[str, str]
     """Media types, by id."""
     knowledge: Knowledge | None
+    model_names: list[str]
+    """Some that the project has; only where the spec names a model that it does not have."""
 
     @property
     def task(self) -> Task:
@@ -96,13 +99,16 @@ def gather(session: Session, project_id: str, spec: JobSpec) -> Facts:
     """Look up all that a spec names."""
     knowledge = None
     if isinstance(spec.teacher, KnowledgeTeacher):
-        named = Knowledge.id == spec.teacher.knowledge
-        knowledge = session.scalar(owned(Knowledge, project_id).where(named))
+        wanted = Knowledge.id == spec.teacher.knowledge
+        knowledge = session.scalar(owned(Knowledge, project_id).where(wanted))
+    named = set(named_models(spec).values())
+    models = _models(session, project_id, named)
     return Facts(
         spec=spec,
-        models=_models(session, project_id, set(named_models(spec).values())),
+        models=models,
         files=_files(session, project_id, named_files(spec)),
         knowledge=knowledge,
+        model_names=names_of_models(session, project_id) if named - models.keys() else [],
     )
 
 

@@ -11,6 +11,7 @@ from structlog import get_logger
 from uuid_utils import uuid7
 
 from app.contracts.job import DesiredStatus, JobSpec, Status, ValidatedSpec
+from app.contracts.references import named_models, with_models
 from app.contracts.requests import Changes
 from app.db import wishes
 from app.db.models import Job
@@ -22,6 +23,7 @@ from app.services.deletion import hold_named
 from app.services.explanations import explain
 from app.services.idempotency import Answer, Repeatable, once
 from app.services.jobs import views
+from app.services.naming import resolve
 from app.services.ownership import find_to_name
 
 log = get_logger(__name__)
@@ -33,8 +35,9 @@ RETRIED = (Status.FAILED, Status.CANCELLED)
 def validate(database: Database, project_id: str, spec: JobSpec) -> ValidatedSpec:
     """Check a spec as ``create`` would, and queue nothing."""
     with database.read() as session:
-        warnings = specs.check(session, project_id, spec)
-    return ValidatedSpec(resolved_spec=spec.model_dump(mode="json"), warnings=warnings)
+        resolved = resolve(session, project_id, spec)
+        warnings = specs.check(session, project_id, resolved)
+    return ValidatedSpec(resolved_spec=resolved.model_dump(mode="json"), warnings=warnings)
 
 
 def create(
@@ -133,11 +136,14 @@ def _post(
 def _spec_of(parent: Job, changes: dict[str, Any]) -> JobSpec:
     """Read a job's spec as it was sent; an earlier version may have taken what this one does not.
 
+    Models are those that the job had, whatever their names stand for by now.
+
     Raises:
         InvalidPayload: This version does not take it.
     """
     try:
-        return JobSpec.model_validate({**parent.spec, **changes})
+        spec = JobSpec.model_validate({**parent.spec, **changes})
+        return with_models(spec, named_models(JobSpec.model_validate(parent.resolved_spec)))
     except ValidationError as error:
         raise InvalidPayload(explain(JobSpec, error.errors())) from None
 
@@ -150,10 +156,12 @@ def _queue(
     parent_id: str | None = None,
 ) -> str:
     """Check a spec and add its job; return the job as JSON."""
-    hold_named(session, project_id, spec)
-    warnings = specs.check(session, project_id, spec)
+    resolved = resolve(session, project_id, spec)
+    hold_named(session, project_id, resolved)
+    warnings = specs.check(session, project_id, resolved)
     quotas.require_room_to_queue(session, project_id)
-    row = _new(project_id, spec, warnings, database_now(session))
+    row = _new(project_id, resolved, warnings, database_now(session))
+    row.spec = spec.model_dump(mode="json", exclude_unset=True)
     row.parent_id = parent_id
     wishes.create(session, row)
     audit.note(session, project_id, action, row.id)
@@ -165,7 +173,6 @@ def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> 
         id=f"distjob-{uuid7()}",
         project_id=project_id,
         name=spec.name,
-        spec=spec.model_dump(mode="json", exclude_unset=True),
         resolved_spec=spec.model_dump(mode="json"),
         labels=spec.metadata,
         priority=spec.priority,
