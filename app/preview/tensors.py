@@ -64,7 +64,9 @@ def read_header(file: IO[bytes], size: int) -> dict[str, Tensor]:
 def _parsed(content: bytes) -> dict[str, Any]:
     try:
         # As text: of bytes, Python would also take UTF-16.
-        header = json.loads(content.decode(), object_pairs_hook=_without_duplicates)
+        header = json.loads(
+            content.decode(), object_pairs_hook=_without_duplicates, parse_int=_natural
+        )
     except (ValueError, RecursionError) as error:
         raise Broken("not_safetensors", f"the header is no JSON: {error}") from None
     if not isinstance(header, dict):
@@ -73,6 +75,13 @@ def _parsed(content: bytes) -> dict[str, Any]:
     if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
         raise Broken("not_safetensors", "its `__metadata__` is no object of texts")
     return header
+
+
+def _natural(digits: str) -> int:
+    # Also -0, which is no number that others read as whole.
+    if digits.startswith("-"):
+        raise ValueError(f"{digits[:20]} stands where a natural number is expected")
+    return int(digits)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -87,7 +96,7 @@ def _tensor(name: str, described: Any) -> Tensor:  # noqa: ANN401 (JSON)
         kind, shape = described["dtype"], described["shape"]
         start, stop = described["data_offsets"]
         # Not `isinstance`, for which true and false are numbers.
-        whole = all(type(one) is int and one >= 0 for one in (*shape, start, stop))
+        whole = all(type(one) is int for one in (*shape, start, stop))
         if whole and len(described) == 3 and stop - start == math.prod(shape) * SIZES[kind]:  # noqa: PLR2004 (those)
             return Tensor(kind, shape, start, stop)
     except (KeyError, TypeError, ValueError):
