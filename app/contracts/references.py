@@ -45,6 +45,8 @@ def named_models(spec: JobSpec) -> dict[str, str]:
 
 def with_models(spec: JobSpec, ids: Mapping[str, str]) -> JobSpec:
     """Return a spec that names other models, each at its pointer of ``named_models``."""
+    if not ids:
+        return spec
     parts: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True)
     for pointer, model_id in ids.items():
         *path, last = pointer.strip("/").split("/")
@@ -52,7 +54,7 @@ def with_models(spec: JobSpec, ids: Mapping[str, str]) -> JobSpec:
         for name in path:
             place = place[int(name) if isinstance(place, list) else name]
         place[last] = model_id
-    return JobSpec.model_validate(parts) if ids else spec
+    return JobSpec.model_validate(parts)
 
 
 def named_files(spec: JobSpec) -> list[str]:
