@@ -8,17 +8,23 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from app.contracts.requests import Scope
 from app.errors import Forbidden, Unauthorized
+from app.keyring import Keyring
 from app.services import keys
 from app.services.parts import Parts
 
 bearer = HTTPBearer(auto_error=False, description="An API key: `stillhouse keys create`.")
 
 
-def parts(request: Request) -> Parts:
+async def parts(request: Request) -> Parts:
     return cast("Parts", request.app.state.parts)
 
 
+async def keyring(request: Request) -> Keyring:
+    return cast("Keyring", request.app.state.keyring)
+
+
 Service = Annotated[Parts, Depends(parts)]
+Keys = Annotated[Keyring, Depends(keyring)]
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,14 @@ class Needs:
 
     scope: Scope
 
-    def __call__(
+    async def __call__(
         self,
-        service: Service,
+        known: Keys,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(bearer)],
     ) -> keys.Identity:
         if credentials is None:
             raise Unauthorized("no API key is given; send `Authorization: Bearer KEY`")
-        identity = keys.authenticate(service.database, service.pepper, credentials.credentials)
+        identity = await known.identify(credentials.credentials)
         require_scope(identity, self.scope)
         return identity
 
@@ -50,7 +56,7 @@ def require_scope(identity: keys.Identity, scope: Scope) -> None:
         raise Forbidden(f"this needs a key with the scope {scope}; this one has {has}")
 
 
-def open_to_all() -> None:
+async def open_to_all() -> None:
     """Declare, as a dependency, that a route needs no key."""
 
 

@@ -18,6 +18,7 @@ from app.entity_tags import matches
 from app.errors import RangeNotSatisfiable
 from app.storage import Storage
 
+PLAIN_NAME = re.compile(r"[A-Za-z0-9._-]+")
 RANGE = re.compile(r"bytes=(\d{1,18})?-(\d{1,18})?")
 
 BYTES: dict[str, Any] = {"*/*": {}}
@@ -104,7 +105,9 @@ def _headers(blob: Blob, etag: str) -> dict[str, str]:
 
 
 def _attached(filename: str) -> str:
-    return f"attachment; filename*=UTF-8''{quote(filename, safe='')}"
+    # curl, for one, reads the plain form alone.
+    plain = f' filename="{filename}";' if PLAIN_NAME.fullmatch(filename) else ""
+    return f"attachment;{plain} filename*=UTF-8''{quote(filename, safe='')}"
 
 
 def _begun(chunks: Iterator[bytes]) -> Iterator[bytes]:

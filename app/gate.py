@@ -15,10 +15,10 @@ from starlette.types import Scope
 from app.config import Settings
 from app.db.session import Database
 from app.errors import Forbidden, RateLimited, Unauthorized
+from app.keyring import Keyring
 from app.rates import Rate, Rates
 from app.services import key_text
 from app.services.audit import Caller
-from app.services.keys import authenticate
 from app.services.refusals import Refusal, Refusals
 
 UNLIMITED = {"/healthz", "/readyz"}
@@ -33,12 +33,12 @@ REFUSED: dict[int, str] = {one.status: one.code for one in (Unauthorized, Forbid
 class Gate:
     """Limits how often one caller comes, and counts those that are refused."""
 
-    def __init__(self, settings: Settings, database: Database, pepper: bytes) -> None:
+    def __init__(self, settings: Settings, database: Database, keyring: Keyring) -> None:
         self._rates = Rates(settings.broker_url)
         self._per_key = settings.key_requests_per_minute
         self._per_address = settings.address_requests_per_minute
         self._database = database
-        self._pepper = pepper
+        self._keyring = keyring
         self.refusals = Refusals()
         # Digests of keys that were good a moment ago: only those count as their own caller, or
         # whoever makes up keys would have a new allowance with each.
@@ -78,7 +78,7 @@ class Gate:
         digest, _ = _shown(scope)
         if digest not in self._known:
             secret = get_authorization_scheme_param(Headers(scope=scope).get("authorization"))[1]
-            await run_in_threadpool(authenticate, self._database, self._pepper, secret)
+            await self._keyring.identify(secret)
 
     def answered(self, scope: Scope, caller: Caller, status: int) -> None:
         """Note how a request was answered: whether its key is good, or was refused."""

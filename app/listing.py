@@ -57,7 +57,7 @@ Bound = Annotated[Moment, AfterValidator(_within_reach)]
 """A moment that something lies before or after."""
 
 
-def filters(
+async def filters(
     request: Request,
     status: Annotated[list[Status], Query(description="One or more, by repeating.")] = [],  # noqa: B006 (FastAPI copies it)
     name: Annotated[str | None, Query(description="The whole name.")] = None,

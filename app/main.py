@@ -19,6 +19,7 @@ from app.config import Settings
 from app.db.session import Database
 from app.gate import Gate
 from app.intake import Intake
+from app.keyring import Keyring
 from app.metrics import Metrics
 from app.predictor import Predictor
 from app.queue import Queue
@@ -104,7 +105,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts
     app.state.watcher = Watcher(parts.database)
-    app.state.gate = Gate(settings, parts.database, parts.pepper)
+    app.state.keyring = Keyring(parts.database, parts.pepper)
+    app.state.gate = Gate(settings, parts.database, app.state.keyring)
     app.add_middleware(Intake, gate=app.state.gate, metrics=parts.metrics)
     problems.install(app)
     for router in ROUTERS:

@@ -15,7 +15,7 @@ from app.services.watching import Watcher
 LONGEST_WAIT_SECONDS = 60
 
 
-def watcher(request: Request) -> Watcher:
+async def watcher(request: Request) -> Watcher:
     return cast("Watcher", request.app.state.watcher)
 
 

@@ -8,10 +8,9 @@ from obstore.exceptions import BaseError
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
-from app.contracts.dataset import FileDataset
 from app.contracts.job import JobSpec
-from app.contracts.model import KnowledgeTeacher, SignalsTeacher
-from app.contracts.references import named_models
+from app.contracts.model import KnowledgeTeacher
+from app.contracts.references import named_files, named_models
 from app.db import verbs
 from app.db.models import Job
 from app.db.session import Database
@@ -79,11 +78,7 @@ def _target(workspace: Path, path: str) -> Path:
 
 def _named(session: Session, project_id: str, spec: JobSpec) -> Inputs:
     """Return each file that a spec names, and of each model, by its path under `inputs`."""
-    wanted: Inputs = {}
-    if isinstance(spec.dataset, FileDataset):
-        wanted[spec.dataset.file] = find_file(session, project_id, spec.dataset.file)
-    if isinstance(spec.teacher, SignalsTeacher):
-        wanted[spec.teacher.file] = find_file(session, project_id, spec.teacher.file)
+    wanted = {file_id: find_file(session, project_id, file_id) for file_id in named_files(spec)}
     for model_id in named_models(spec).values():
         wanted |= _inside(model_id, find_model(session, project_id, model_id).files)
     return wanted

@@ -161,7 +161,8 @@ def _request_beforehand(session: Session, project_id: str, spec: JobSpec) -> str
 def _sources(
     session: Session, project_id: str, spec: JobSpec, trained: dict[str, TeacherDigests]
 ) -> Sources:
-    data = signals = architecture = None
+    data: dict[str, str] = {}
+    signals = architecture = None
     digests = []
     for pointer, teacher in teachers(spec).items():
         if isinstance(teacher, TrainedTeacher):
@@ -172,7 +173,10 @@ def _sources(
             architecture = model.architecture
             digests.append(TeacherDigests(*(model.files[name].sha256 for name in MODEL_FILES)))
     if isinstance(spec.dataset, FileDataset):
-        data = find_file(session, project_id, spec.dataset.file).sha256
+        data = {
+            field: find_file(session, project_id, file_id).sha256
+            for field, file_id in spec.dataset.files.items()
+        }
     if isinstance(spec.teacher, SignalsTeacher):
         signals = find_file(session, project_id, spec.teacher.file).sha256
     return Sources(data, digests, signals, architecture if len(digests) == 1 else None)

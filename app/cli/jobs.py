@@ -11,7 +11,7 @@ from rich.table import Column, Table
 from app.cli import options, steering
 from app.cli.client import JOBS, Service, connect, print_json
 from app.cli.progress import JobDisplay, describe, print_outcome
-from app.contracts.job import Checkpoint, Job, Status
+from app.contracts.job import FINAL, Checkpoint, Job, Status
 from app.contracts.registry import Page
 
 commands = typer.Typer(help="Post jobs, follow them, steer them.", no_args_is_help=True)
@@ -78,7 +78,8 @@ def list_jobs(  # noqa: PLR0913 (options)
     page = Page[Job].model_validate_json(response.content)
     table = Table(Column("job", min_width=44), "name", "status", "progress", "posted")
     for job in page.data:
-        doing = "" if job.phase is None else f"{job.phase.value} {describe(job)}"
+        ended = job.status in FINAL
+        doing = "" if ended or job.phase is None else f"{job.phase.value} {describe(job)}"
         posted = f"{job.created_at.astimezone():%Y-%m-%d %H:%M:%S}"
         table.add_row(job.id, job.name, job.status.value, doing, posted)
     console.print(table)

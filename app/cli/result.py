@@ -16,7 +16,7 @@ def conclusion(report: Report) -> str:
     """Say in plain words whether distilling helped."""
     sizes = ""
     if report.compression is not None:
-        sizes = f"The student has 1/{report.compression:.1f} of the teacher's parameters. "
+        sizes = f"The student has {1 / report.compression:.1%} of the teacher's parameters. "
     if report.baseline is None:
         return f"{sizes}No baseline was trained, so what distilling gained is not known."
     student, baseline = _measured(report)

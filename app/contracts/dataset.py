@@ -20,7 +20,7 @@ class Split(Strict):
     """How examples are divided, evenly over the classes, by a seed.
 
     Data that brings its own test part (a `test` folder, MNIST's `t10k` files) keeps it, and
-    `test` is then not used.
+    `test` is then not used; nor is the share of a part that has a file of its own.
     """
 
     validation: float = Field(
@@ -59,6 +59,10 @@ class Builtin(Strict):
     @property
     def task(self) -> Task:
         return "regression" if self.name == "diabetes" else "classification"
+
+    @property
+    def has_validation(self) -> bool:
+        return self.split.validation > 0
 
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
@@ -126,16 +130,44 @@ AnyFormat = Annotated[Csv | ImageArchive, Field(discriminator="name")]
 
 
 class FileDataset(Strict):
-    """Data that a client has uploaded."""
+    """Data that a client has uploaded.
+
+    Further files are of the same format, and read as `file` is: with its classes, columns and
+    words. Inputs are standardised by the train part alone.
+    """
 
     source: Literal["file"] = "file"
     file: FileId
+    validation_file: FileId | None = Field(
+        None,
+        description="An uploaded file whose examples choose the best epoch; `split.validation` is "
+        "then not used.",
+    )
+    test_file: FileId | None = Field(
+        None,
+        description="An uploaded file whose examples only the evaluation sees; `split.test` is "
+        "then not used.",
+    )
     format: AnyFormat
     split: Split = Split()
 
     @property
     def task(self) -> Task:
         return self.format.task
+
+    @property
+    def has_validation(self) -> bool:
+        return self.validation_file is not None or self.split.validation > 0
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The ids of all its files by the fields that name them, the one to learn from first."""
+        named = {
+            "file": self.file,
+            "validation_file": self.validation_file,
+            "test_file": self.test_file,
+        }
+        return {field: file_id for field, file_id in named.items() if file_id is not None}
 
 
 AnyDataset = Annotated[Builtin | FileDataset, Field(discriminator="source")]

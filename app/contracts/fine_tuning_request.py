@@ -8,7 +8,6 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
@@ -17,12 +16,10 @@ from app.contracts.job import Metadata, Name
 from app.contracts.strict import Strict
 
 OTHER_METHODS = ("supervised", "dpo", "reinforcement")
-NOT_TAKEN = {
-    "validation_file": "`method.distillation.dataset.split` says which share of training_file is "
-    "held out for validation and for the test",
-    "integrations": "a job's metrics are at /v1/distillation/jobs/{id}/metrics",
-}
-"""What OpenAI's clients may send and only leave empty here; and what there is in its place."""
+NO_INTEGRATIONS = (
+    "not taken; webhooks (POST /v1/webhooks) tell another service what happens to jobs, and the "
+    "metrics of one are at /v1/distillation/jobs/{id}/metrics"
+)
 
 
 def _none_where_auto(value: object) -> object:
@@ -97,8 +94,12 @@ class FineTuningRequest(Strict):
         description="An uploaded file, or the name of a built-in dataset. A table has a column "
         "`label` unless `method.distillation.dataset.format` says otherwise.",
     )
-    validation_file: None = Field(
-        None, description="Not taken: a share of `training_file` is held out."
+    validation_file: str | None = Field(
+        None,
+        min_length=1,
+        max_length=200,
+        description="An uploaded file of the same format whose examples choose the best epoch; "
+        "without it a share of `training_file` does.",
     )
     suffix: Name | None = Field(None, description="The job's name.")
     seed: int | None = Field(None, description="`training.seed`.")
@@ -107,9 +108,9 @@ class FineTuningRequest(Strict):
     method: Method = Method(type="distillation")
     integrations: list[JsonValue] | None = Field(None, max_length=0, description="None are there.")
 
-    @field_validator(*NOT_TAKEN, mode="before")
+    @field_validator("integrations", mode="before")
     @classmethod
-    def _is_empty(cls, value: object, info: ValidationInfo) -> object:
+    def _is_empty(cls, value: object) -> object:
         if value:
-            raise ValueError(f"not taken; {NOT_TAKEN[info.field_name or '']}")
+            raise ValueError(NO_INTEGRATIONS)
         return value

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -27,8 +27,8 @@ class TeacherDigests:
 class Sources:
     """What the names in a spec stand for: the bytes, by their sha256, and what they are of."""
 
-    data: str | None
-    """Of the data's file; None of data that ships."""
+    data: Mapping[str, str]
+    """Of the data's files, by the fields that name them; none of data that ships."""
     teachers: Sequence[TeacherDigests]
     """In the order of the spec; none where signals were uploaded."""
     signals: str | None
@@ -55,7 +55,7 @@ def knowledge_request(spec: JobSpec, sources: Sources, num_outputs: int) -> str:
     training = spec.training
     request: dict[str, JsonValue] = {
         "format": KNOWLEDGE_FORMAT,
-        "dataset": spec.dataset.model_dump(mode="json") | {"file": sources.data},
+        "dataset": _dataset(spec, sources),
         "teacher": _teacher(spec, sources),
         "views": views_of(training),
         # Only with augmentation is each epoch's view another.
@@ -67,6 +67,12 @@ def knowledge_request(spec: JobSpec, sources: Sources, num_outputs: int) -> str:
     }
     text = json.dumps(request, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _dataset(spec: JobSpec, sources: Sources) -> JsonValue:
+    told = spec.dataset.model_dump(mode="json", exclude={"validation_file", "test_file"})
+    # Of data that ships, too: what was published under a digest shall still be found.
+    return told | {"file": None} | dict(sources.data)
 
 
 def _teacher(spec: JobSpec, sources: Sources) -> JsonValue:

@@ -96,8 +96,8 @@ class KnowledgeTeacher(Strict):
 class SignalsTeacher(Strict):
     """The answers of any other model, uploaded as Parquet, in place of a teacher.
 
-    A column `example_id` (the example's number in the data, from 0), and one column an output,
-    named as the class, label or target.
+    A column `example_id` (the example's number in the data, from 0, through all its files), and one
+    column an output, named as the class, label or target.
     """
 
     source: Literal["signals"] = "signals"

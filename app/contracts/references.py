@@ -59,5 +59,5 @@ def with_models(spec: JobSpec, ids: Mapping[str, str]) -> JobSpec:
 
 def named_files(spec: JobSpec) -> list[str]:
     """Return the ids of all uploaded files that a job reads."""
-    files = [spec.dataset.file] if isinstance(spec.dataset, FileDataset) else []
+    files = [*spec.dataset.files.values()] if isinstance(spec.dataset, FileDataset) else []
     return [*files, spec.teacher.file] if isinstance(spec.teacher, SignalsTeacher) else files

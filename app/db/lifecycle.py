@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from pydantic import JsonValue
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.engine import CursorResult
 from sqlalchemy.orm import Session
 
@@ -44,6 +44,8 @@ LEGAL: dict[tuple[Status, Status], frozenset[Actor]] = {
 
 AMENDABLE = {"name", "priority", "labels", "spec", "resolved_spec"}
 """Columns that may change whatever the status."""
+
+WRITE_EVENT = insert(JobEvent.core())
 
 
 class Raced(Exception):
@@ -97,18 +99,16 @@ def amend(
 
 def write_event(session: Session, job: Job, event: Event, now: datetime) -> None:
     """Add the event that ``job.num_events`` already counts, and what the world is told of it."""
-    session.add(
-        JobEvent(
-            job_id=job.id,
-            number=job.num_events,
-            fence=job.fence,
-            type=event.type,
-            message=event.message,
-            data=event.data,
-            created_at=now,
-        )
-    )
-    session.flush()
+    row = {
+        "job_id": job.id,
+        "number": job.num_events,
+        "fence": job.fence,
+        "type": event.type,
+        "message": event.message,
+        "data": event.data,
+        "created_at": now,
+    }
+    session.execute(WRITE_EVENT, row)
     publish_job(session, job, event.type, now)
 
 

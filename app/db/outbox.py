@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from pydantic import JsonValue
-from sqlalchemy import select
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
@@ -21,6 +21,15 @@ PUBLISHED = {
     "job.cancelled": ("distillation.job.cancelled", "fine_tuning.job.cancelled"),
 }
 """A job's events that are told outside, and as what."""
+
+# Built once. Held, so that none is deleted before its deliveries are committed; changes may go on.
+_PROJECT_ID = "project_id"
+_LIVE = (
+    select(Webhook)
+    .where(Webhook.project_id == bindparam(_PROJECT_ID), Webhook.disabled_reason.is_(None))
+    .order_by(Webhook.id)
+    .with_for_update(read=True, key_share=True)
+)
 
 
 def publish_job(session: Session, job: Job, event_type: str, now: datetime) -> None:
@@ -49,13 +58,7 @@ def publish(
     now: datetime,
 ) -> None:
     """Queue an event, under each of its types, for the project's webhooks that subscribe to it."""
-    # Held, so that none is deleted before its deliveries are committed; changes may go on.
-    webhooks = session.scalars(
-        select(Webhook)
-        .where(Webhook.project_id == project_id, Webhook.disabled_reason.is_(None))
-        .order_by(Webhook.id)
-        .with_for_update(read=True, key_share=True)
-    ).all()
+    webhooks = session.scalars(_LIVE, {_PROJECT_ID: project_id}).all()
     for name in types:
         message = message_of(name, data, now)
         subscribed = [webhook for webhook in webhooks if name in webhook.event_types]

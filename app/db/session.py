@@ -2,22 +2,39 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select, text
+from sqlalchemy import (
+    Connection,
+    Dialect,
+    Engine,
+    create_engine,
+    event,
+    literal,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.engine.interfaces import (
     DBAPIConnection,
     DBAPICursor,
     ExceptionContext,
     ExecutionContext,
 )
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import InterfaceError, InvalidatePoolError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+
+from app.db.table import UtcDateTime
 
 AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
 """What is raised where the database does not answer; trying again later may help."""
@@ -34,6 +51,22 @@ LONGEST_SILENCE_SECONDS = 30.0
 IDLE_IN_TRANSACTION = "25P03"
 """PostgreSQL's code for such an end; psycopg counts it among errors of the program."""
 READ_ONLY = "stillhouse_read_only"
+RESTED_SECONDS = 1.0
+"""A connection that nobody has used for so long is asked whether it is alive before it is used.
+
+One that was lost a moment ago fails once, and all others with it are opened anew.
+"""
+RESTS_SINCE = "rests_since"
+
+
+class DatabaseClock(FunctionElement[datetime]):
+    """The database's own clock as a part of a statement: now, or ``ago``."""
+
+    inherit_cache = True
+    type = UtcDateTime()
+
+    def __init__(self, ago: timedelta = timedelta()) -> None:
+        super().__init__(literal(ago.total_seconds()))
 
 
 class Database:
@@ -47,16 +80,24 @@ class Database:
         """
         self.engine = _create_engine(url, silence_seconds)
         self.is_sqlite = self.engine.dialect.name == "sqlite"
+        # PostgreSQL shows each statement what is committed by then, in a transaction or out of one:
+        # that would only make two journeys more.
+        self._reader = self.engine.execution_options(
+            **({READ_ONLY: True} if self.is_sqlite else {"isolation_level": "AUTOCOMMIT"})
+        )
         # Threads that wait here do not poll for SQLite's one write lock.
         self._one_writer: AbstractContextManager[object] = (
             threading.Lock() if self.is_sqlite else nullcontext()
         )
 
     @contextmanager
-    def read(self) -> Iterator[Session]:
-        """Run one transaction that changes nothing."""
-        with Session(self.engine, expire_on_commit=False) as session:
-            session.connection(execution_options={READ_ONLY: True})
+    def read(self, *, in_pieces: bool = False) -> Iterator[Session]:
+        """Give a session for statements that change nothing.
+
+        ``in_pieces`` where a result is (``yield_per``): PostgreSQL keeps one in a transaction only.
+        """
+        reader = self.engine if in_pieces and not self.is_sqlite else self._reader
+        with Session(reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
@@ -80,12 +121,21 @@ class Database:
 
 def database_now(session: Session) -> datetime:
     """Return the database's clock: the only one that leases and waits go by."""
-    if session.get_bind().dialect.name == "sqlite":
-        now = session.scalar(text("SELECT strftime('%Y-%m-%dT%H:%M:%f', 'now')"))
-        return datetime.fromisoformat(str(now)).replace(tzinfo=UTC)
-    moment = session.scalar(select(func.clock_timestamp()))
-    assert isinstance(moment, datetime)  # noqa: S101 (for the type checker)
-    return moment.astimezone(UTC)
+    return session.scalars(select(DatabaseClock())).one().astimezone(UTC)
+
+
+@compiles(DatabaseClock)
+def _clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 (the compiler's)
+    return (
+        f"clock_timestamp() - make_interval(secs => {compiler.process(element.clauses, **options)})"
+    )
+
+
+@compiles(DatabaseClock, "sqlite")
+def _sqlite_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 (the compiler's)
+    ago = compiler.process(element.clauses, **options)
+    # Six digits of a second, as SQLAlchemy writes moments: they are compared as text.
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', format('-%f seconds', {ago}))"
 
 
 def _create_engine(url: str, silence_seconds: float) -> Engine:
@@ -94,11 +144,13 @@ def _create_engine(url: str, silence_seconds: float) -> Engine:
         options = f"-c idle_in_transaction_session_timeout={milliseconds}"
         engine = create_engine(
             url,
-            pool_pre_ping=True,
+            pool_use_lifo=True,
             pool_size=10,
             max_overflow=30,
             connect_args={**GIVE_UP, "options": options},
         )
+        event.listen(engine, "checkin", _note_rest)
+        event.listen(engine, "checkout", partial(_ping_rested, engine.dialect))
         event.listen(engine, "handle_error", _take_for_cut_off, retval=True)
         event.listen(engine, "do_executemany", _execute_one_by_one)
         # What is left after many statements is the last one's count.
@@ -108,6 +160,26 @@ def _create_engine(url: str, silence_seconds: float) -> Engine:
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def _note_rest(_connection: DBAPIConnection | None, entry: ConnectionPoolEntry) -> None:
+    entry.info[RESTS_SINCE] = time.monotonic()
+
+
+def _ping_rested(
+    dialect: Dialect,
+    connection: DBAPIConnection,
+    entry: ConnectionPoolEntry,
+    _proxy: PoolProxiedConnection,
+) -> None:
+    """Let the pool open a new connection, and no old one be used, where one is lost."""
+    now = time.monotonic()
+    if now - entry.info.get(RESTS_SINCE, now) < RESTED_SECONDS:
+        return
+    try:
+        dialect.do_ping(connection)
+    except dialect.loaded_dbapi.Error as error:
+        raise InvalidatePoolError from error
 
 
 def _take_for_cut_off(context: ExceptionContext) -> BaseException | None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Dialect, MetaData, TypeDecorator
+from sqlalchemy import Table as SqlTable
 from sqlalchemy.orm import DeclarativeBase
 
 
@@ -38,3 +39,8 @@ class Table(DeclarativeBase):
         }
     )
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[Any]: JSON}  # noqa: RUF012 (SQLAlchemy declares it so)
+
+    @classmethod
+    def core(cls) -> SqlTable:
+        """Return the table as SQLAlchemy's Core has it: of its rows no objects are made."""
+        return cls.metadata.tables[cls.__tablename__]

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.access import Admin, Service
+from app.access import Admin, Keys, Service
 from app.contracts.registry import ApiKey, Page
 from app.contracts.requests import NewApiKey, NewApiKeyWithSecret
 from app.listing import After, Limit
@@ -32,6 +32,8 @@ def list_api_keys(
 
 
 @router.delete("/{key_id}", summary="Revoke an API key")
-def revoke_api_key(key_id: str, caller: Admin, service: Service) -> ApiKey:
-    """Make a key useless from now on; it stays in the list."""
-    return keys.revoke_key(service.database, caller.project_id, key_id)
+def revoke_api_key(key_id: str, caller: Admin, service: Service, known: Keys) -> ApiKey:
+    """Make a key useless from now on, other API processes within a second; it stays in the list."""
+    revoked = keys.revoke_key(service.database, caller.project_id, key_id)
+    known.forget_all()
+    return revoked

@@ -67,16 +67,13 @@ def list_jobs(
     responses={304: {"description": "The job is as the client's `If-None-Match` knows it."}},
     dependencies=[Depends(until_changed)],
 )
-def read_job(
-    job_id: str, caller: JobsReader, service: Service, request: Request, response: Response
-) -> Job | Response:
+def read_job(job_id: str, caller: JobsReader, service: Service, request: Request) -> Response:
     """Read a job; its strong entity tag moves with all that is shown."""
     job = jobs.read(service.database, caller.project_id, job_id)
     etag = jobs.entity_tag(job)
     if matches(request.headers.get("if-none-match"), etag):
         return Response(status_code=304, headers={"ETag": etag})
-    response.headers["ETag"] = etag
-    return job
+    return Response(job.model_dump_json(), media_type="application/json", headers={"ETag": etag})
 
 
 @router.patch("/{job_id}", summary="Edit a job")

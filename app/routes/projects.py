@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from app.access import ProjectsAdmin, Service
+from app.access import Keys, ProjectsAdmin, Service
 from app.contracts.projects import NewProject, Project, ProjectChanges, Usage
 from app.contracts.registry import ApiKey, Page
 from app.contracts.requests import NewApiKey, NewApiKeyWithSecret
@@ -72,7 +72,9 @@ def list_project_keys(
 
 @router.delete("/{project_id}/api_keys/{key_id}", summary="Revoke a project's key")
 def revoke_project_key(
-    project_id: str, key_id: str, _caller: ProjectsAdmin, service: Service
+    project_id: str, key_id: str, _caller: ProjectsAdmin, service: Service, known: Keys
 ) -> ApiKey:
-    """Make a key useless from now on; it stays in the list."""
-    return keys.revoke_key(service.database, project_id, key_id)
+    """Make a key useless from now on, other API processes within a second; it stays in the list."""
+    revoked = keys.revoke_key(service.database, project_id, key_id)
+    known.forget_all()
+    return revoked

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, delete, select
+from sqlalchemy import ColumnElement, delete, insert, select
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from app.contracts.audit import AuditEntry, Outcome
 from app.contracts.registry import Page
 from app.db.audit import AuditEntry as AuditEntryRow
-from app.db.session import Database, database_now
+from app.db.session import Database, DatabaseClock, database_now
 from app.services.ownership import ends, newest, owned
 
 Action = Literal[
@@ -73,6 +73,9 @@ class Wanted:
     until: datetime | None = None
 
 
+# Built once, and not an object of the session: every change of anything writes one.
+NOTE = insert(AuditEntryRow.core()).values(outcome="done", count=1, created_at=DatabaseClock())
+
 # One object for a whole request: what one of its threads notes in it, the others see.
 _caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
@@ -97,20 +100,16 @@ def recognise(key_id: str, project_id: str) -> None:
 def note(session: Session, project_id: str, action: Action, target_id: str) -> None:
     """Note a change in the transaction that makes it; outside of a request it is an operator's."""
     caller = _caller.get()
-    session.add(
-        AuditEntryRow(
-            id=f"audit-{uuid7()}",
-            project_id=project_id,
-            key_id=caller and caller.key_id,
-            action=action,
-            target_id=target_id,
-            request_id=caller and caller.request_id,
-            address=caller and caller.address,
-            outcome="done",
-            count=1,
-            created_at=database_now(session),
-        )
-    )
+    entry = {
+        "id": f"audit-{uuid7()}",
+        "project_id": project_id,
+        "key_id": caller and caller.key_id,
+        "action": action,
+        "target_id": target_id,
+        "request_id": caller and caller.request_id,
+        "address": caller and caller.address,
+    }
+    session.execute(NOTE, entry)
 
 
 def list_entries(

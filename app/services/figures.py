@@ -11,8 +11,8 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import Status
 from app.db.models import Job, Worker
-from app.db.session import Database, database_now
-from app.services.jobs import SILENT_AFTER
+from app.db.session import Database, DatabaseClock, database_now
+from app.services.surroundings import SILENT_AFTER
 
 
 class Figures(Collector):
@@ -55,7 +55,7 @@ def _jobs(session: Session) -> Iterator[Metric]:
 
 
 def _workers(session: Session) -> Iterator[Metric]:
-    there = Worker.seen_at > database_now(session) - SILENT_AFTER
+    there = Worker.seen_at > DatabaseClock(SILENT_AFTER)
     query = select(func.count(), func.coalesce(func.sum(Worker.gpus), 0)).where(there)
     workers, gpus = session.execute(query).one()
     yield GaugeMetricFamily("stillhouse_workers", "Workers that are there.", value=workers)

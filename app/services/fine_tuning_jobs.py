@@ -44,7 +44,7 @@ def as_fine_tuning(job: Job, project_id: str) -> FineTuningJob:
             "fine_tuned_model": job.student_model,
             "organization_id": project_id,
             "training_file": dataset.get("file") or dataset["name"],
-            "validation_file": None,
+            "validation_file": dataset.get("validation_file"),
             "result_files": [result_file_id(job.id, file.path) for file in job.files],
             "seed": spec["training"]["seed"],
             "hyperparameters": _hyperparameters(spec["training"]),

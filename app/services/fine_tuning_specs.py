@@ -31,6 +31,12 @@ NATIVE = {
     "learning_rate_multiplier": ("training", "optimizer", "lr"),
 }
 """Where the spec has what OpenAI calls hyperparameters."""
+RENAMED = {
+    "/dataset/validation_file": "validation_file",
+    "/training/seed": "seed",
+    "/name": "suffix",
+}
+"""Where the spec has what a request says in one field of its own."""
 ARCHITECTURES: list[str] = [
     one.model_fields["name"].default for one in get_args(get_args(AnyArchitecture)[0])
 ]
@@ -46,6 +52,7 @@ def to_spec(session: Session, project_id: str, request: FineTuningRequest) -> Jo
     """
     spec = _Draft(copy.deepcopy(request.method.distillation.parts))
     _name_dataset(session, project_id, spec, request.training_file)
+    _name_validation(spec, request)
     _name_student(session, project_id, spec, request.model)
     for hyperparameters in _hyperparameters(request).values():
         _train_with(spec, hyperparameters)
@@ -116,6 +123,23 @@ def _name_dataset(session: Session, project_id: str, spec: _Draft, training_file
     file = session.scalar(owned(File, project_id).where(File.id == training_file))
     is_archive = file is not None and file.media_type in FILE_KINDS["image_archive"]
     spec.offer(("dataset", "format", "name"), "image_archive" if is_archive else "csv")
+
+
+def _name_validation(spec: _Draft, request: FineTuningRequest) -> None:
+    pointer, given = "/dataset/validation_file", request.validation_file
+    if given is None:
+        return
+    if request.training_file in BUILTIN:
+        message = (
+            f"given {given!r} beside the built-in {request.training_file!r}, of which a share is "
+            "held out; expected none"
+        )
+        spec.problems.append(Problem(pointer, "unexpected_file", message))
+    elif not given.startswith(FILE):
+        message = f"given {given!r}; expected the id of an uploaded file"
+        spec.problems.append(Problem(pointer, "unknown_file", message))
+    else:
+        spec.put(("dataset", "validation_file"), given)
 
 
 def _name_student(session: Session, project_id: str, spec: _Draft, model: str) -> None:
@@ -192,10 +216,9 @@ def _said_elsewhere(request: FineTuningRequest) -> dict[str, str]:
     said |= {f"/{part}": "/model" for part in ("student", "teacher") if part not in parts}
     if request.model not in ARCHITECTURES:
         said |= {"/student/architecture": "/model", "/student/initialize/model": "/model"}
-    if request.seed is not None:
-        said["/training/seed"] = "/seed"
-    if request.suffix is not None:
-        said["/name"] = "/suffix"
+    for pointer, field in RENAMED.items():
+        if getattr(request, field) is not None:
+            said[pointer] = f"/{field}"
     for place, hyperparameters in _hyperparameters(request).items():
         for name, path in NATIVE.items():
             if getattr(hyperparameters, name) is not None:

@@ -9,10 +9,9 @@ from app.contracts.job import Status, WaitingReason
 from app.contracts.registry import Page
 from app.db.models import Job
 from app.db.models import Worker as WorkerRow
-from app.db.quotas import Quota, projects_running_their_most
 from app.db.session import Database, database_now
-from app.services.jobs import SILENT_AFTER, most_gpus, waiting_reason
 from app.services.ownership import ends, owned
+from app.services.surroundings import SILENT_AFTER, look_around
 
 REASONS: tuple[WaitingReason, ...] = get_args(WaitingReason)
 
@@ -47,20 +46,16 @@ def read_queue(database: Database, project_id: str) -> QueueState:
     jobs = dict.fromkeys(Status, 0)
     waiting = dict.fromkeys(REASONS, 0)
     with database.read() as session:
-        now = database_now(session)
-        gpus_there = most_gpus(session, now)
-        full = projects_running_their_most().where(Quota.project_id == project_id)
-        is_full = session.scalar(full) is not None
+        around = look_around(session, project_id)
         mine = owned(Job, project_id)
         counts = mine.with_only_columns(Job.status, func.count()).group_by(Job.status)
         for status, number in session.execute(counts):
             jobs[Status(status)] = number
         queued = mine.where(Job.status == Status.QUEUED)
-        early = (Job.not_before > now).label("early")
+        early = (Job.not_before > around.now).label("early")
         kinds = queued.with_only_columns(Job.gpus, early).subquery().c
         grouped = select(kinds.gpus, kinds.early, func.count()).group_by(kinds.gpus, kinds.early)
         for gpus, is_early, number in session.execute(grouped):
-            early_and_full = {"is_early": bool(is_early), "is_full": is_full}
-            waiting[waiting_reason(gpus, gpus_there, **early_and_full)] += number
+            waiting[around.waiting_reason(gpus, is_early=bool(is_early))] += number
         oldest = session.scalar(queued.with_only_columns(func.min(Job.queued_at)))
     return QueueState(jobs=jobs, waiting=waiting, oldest_queued_at=oldest)

@@ -1,20 +1,18 @@
 """Jobs that are there, as a client uses them: list, read, cancel, pause, resume."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from app.contracts.job import FINAL, Job, Status, WaitingReason
+from app.contracts.job import FINAL, Job, Status
 from app.contracts.registry import Page
 from app.contracts.requests import Edit
 from app.db import wishes
 from app.db.models import Job as JobRow
-from app.db.models import Model, Worker
-from app.db.quotas import Quota, projects_running_their_most
-from app.db.session import Database, database_now
+from app.db.models import Model
+from app.db.session import Database
 from app.entity_tags import ANY, named
 from app.errors import PreconditionFailed
 from app.queue import Queue
@@ -22,9 +20,7 @@ from app.services import audit, quotas
 from app.services.filters import Filters
 from app.services.ownership import ends, find, find_to_change, newest, owned
 from app.services.results import files_of
-
-SILENT_AFTER = timedelta(seconds=60)
-"""A worker says that it is there every 10 s; one silent for so long is taken for gone."""
+from app.services.surroundings import Surroundings, look_around
 
 
 def list_jobs(
@@ -114,8 +110,13 @@ def resume(database: Database, queue: Queue, project_id: str, job_id: str) -> Jo
     return job
 
 
-def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
-    """Show jobs with what other tables know of them, in a fixed number of queries."""
+def views(
+    session: Session, rows: Sequence[JobRow], around: Surroundings | None = None
+) -> list[Job]:
+    """Show jobs of one project with what other tables know of them, in a few queries.
+
+    ``around`` need not be looked for where the caller has it.
+    """
     # What a job delivers is committed with its end: of others there is nothing to look for.
     ended = [row.id for row in rows if row.status in FINAL]
     files = files_of(session, ended) if ended else {}
@@ -125,20 +126,17 @@ def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
             session.scalars(select(Model).where(Model.job_id.in_(ended))) if ended else ()
         )
     }
-    now = database_now(session)
-    gpus_there = most_gpus(session, now)
-    full = _full_projects(session, rows)
+    queued = [row for row in rows if row.status == Status.QUEUED]
+    if around is None and queued:
+        around = look_around(session, queued[0].project_id)
     return [
         Job.model_validate(
             {
                 **_own_columns(row),
-                "waiting_reason": waiting_reason(
-                    row.gpus,
-                    gpus_there,
-                    is_early=row.not_before > now,
-                    is_full=row.project_id in full,
+                "waiting_reason": around.waiting_reason(
+                    row.gpus, is_early=row.not_before > around.now
                 )
-                if row.status == Status.QUEUED
+                if around is not None and row.status == Status.QUEUED
                 else None,
                 "knowledge": row.knowledge_id,
                 "student_model": models.get((row.id, "student")),
@@ -150,27 +148,6 @@ def views(session: Session, rows: Sequence[JobRow]) -> list[Job]:
         )
         for row in rows
     ]
-
-
-def most_gpus(session: Session, now: datetime) -> int | None:
-    """Return the GPUs of the largest worker that is there, or None where none is."""
-    return session.scalar(select(func.max(Worker.gpus)).where(Worker.seen_at > now - SILENT_AFTER))
-
-
-def waiting_reason(
-    gpus: int | None, most_gpus: int | None, *, is_early: bool, is_full: bool
-) -> WaitingReason:
-    """Say why a queued job waits that asks for ``gpus``.
-
-    Early is one whose backoff is not over, full one whose project runs as many as it may.
-    """
-    if is_early:
-        return "backoff"
-    if is_full:
-        return "quota"
-    if most_gpus is None or most_gpus < (gpus or 0):
-        return "no_worker"
-    return "capacity"
 
 
 def _own_columns(row: JobRow) -> dict[str, Any]:
@@ -190,12 +167,3 @@ def _is_known(version: int, if_match: str | None) -> bool:
     return ANY in tags or any(
         tag.startswith('"') and tag.strip('"').partition("-")[0] == str(version) for tag in tags
     )
-
-
-def _full_projects(session: Session, rows: Sequence[JobRow]) -> set[str]:
-    """Return which projects of jobs that wait run as many as they may."""
-    waiting = {row.project_id for row in rows if row.status == Status.QUEUED}
-    if not waiting:
-        return set()
-    full = projects_running_their_most().where(Quota.project_id.in_(waiting))
-    return set(session.scalars(full))

@@ -18,7 +18,7 @@ from app.contracts.registry import ApiKey, Page
 from app.contracts.requests import NewApiKey, Scope
 from app.db.models import ApiKey as ApiKeyRow
 from app.db.models import Project
-from app.db.session import Database, database_now
+from app.db.session import Database, DatabaseClock, database_now
 from app.errors import Forbidden, InvalidPayload, Problem, Unauthorized
 from app.services import audit, key_text
 from app.services.ownership import ends, find, newest, owned
@@ -113,10 +113,10 @@ def authenticate(database: Database, pepper: bytes, secret: str) -> Identity:
     if unique is None:
         raise Unauthorized("this is not an API key; one reads shk_<id>_<secret>")
     with database.read() as session:
-        row = session.get(ApiKeyRow, f"key-{unique}")
-        now = database_now(session)
+        known = select(ApiKeyRow, DatabaseClock()).where(ApiKeyRow.id == f"key-{unique}")
+        row, now = session.execute(known).one_or_none() or (None, None)
     stored = row.digest if row else "0" * 64
-    if not hmac.compare_digest(stored, _digest(pepper, secret)) or row is None:
+    if not hmac.compare_digest(stored, _digest(pepper, secret)) or row is None or now is None:
         raise Unauthorized("no such API key is known")
     audit.recognise(row.id, row.project_id)
     if row.revoked_at is not None:

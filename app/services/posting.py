@@ -15,7 +15,7 @@ from app.contracts.references import named_models, with_models
 from app.contracts.requests import Changes
 from app.db import wishes
 from app.db.models import Job
-from app.db.session import Database, database_now
+from app.db.session import Database
 from app.errors import Conflict, InvalidPayload
 from app.queue import Queue
 from app.services import audit, quotas, specs
@@ -25,6 +25,7 @@ from app.services.idempotency import Answer, Repeatable, once
 from app.services.jobs import views
 from app.services.naming import resolve
 from app.services.ownership import find_to_name
+from app.services.surroundings import look_around
 
 log = get_logger(__name__)
 
@@ -160,19 +161,20 @@ def _queue(
     hold_named(session, project_id, resolved)
     warnings = specs.check(session, project_id, resolved)
     quotas.require_room_to_queue(session, project_id)
-    row = _new(project_id, resolved, warnings, database_now(session))
-    row.spec = spec.model_dump(mode="json", exclude_unset=True)
+    around = look_around(session, project_id)
+    row = _new(project_id, spec, resolved, warnings, around.now)
     row.parent_id = parent_id
     wishes.create(session, row)
     audit.note(session, project_id, action, row.id)
-    return views(session, [row])[0].model_dump_json()
+    return views(session, [row], around)[0].model_dump_json()
 
 
-def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> Job:
+def _new(project_id: str, sent: JobSpec, spec: JobSpec, warnings: list[str], now: datetime) -> Job:
     return Job(
         id=f"distjob-{uuid7()}",
         project_id=project_id,
         name=spec.name,
+        spec=sent.model_dump(mode="json", exclude_unset=True),
         resolved_spec=spec.model_dump(mode="json"),
         labels=spec.metadata,
         priority=spec.priority,

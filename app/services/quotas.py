@@ -38,8 +38,9 @@ def usage_of(session: Session, project_id: str) -> Usage:
 
 def quotas_of(session: Session, project_ids: list[str]) -> dict[str, Quotas]:
     most: dict[str, dict[str, int]] = {project_id: {} for project_id in project_ids}
-    for row in session.scalars(select(Quota).where(Quota.project_id.in_(project_ids))):
-        most[row.project_id][row.name] = row.most
+    query = select(Quota.project_id, Quota.name, Quota.most)
+    for project_id, name, number in session.execute(query.where(Quota.project_id.in_(project_ids))):
+        most[project_id][name] = number
     return {project_id: Quotas.model_validate(named) for project_id, named in most.items()}
 
 
@@ -64,15 +65,16 @@ def require_room_to_queue(session: Session, project_id: str) -> None:
     Raises:
         QuotaExceeded: It has as many queued, or as much stored, as it may.
     """
-    most = _lock(session, project_id, QuotaName.QUEUED_JOBS)
-    if most is not None:
+    limits = quotas_of(session, [project_id])[project_id]
+    if limits.queued_jobs is not None:
+        most = _lock(session, project_id, QuotaName.QUEUED_JOBS)
         queued = count_jobs(session, project_id, Status.QUEUED)
-        if queued >= most:
+        if most is not None and queued >= most:
             raise _exceeded(
                 f"{queued} jobs of this project are queued, and {most} may be; wait until one has "
                 "begun, cancel one, or ask an administrator for more"
             )
-    most = _limit(session, project_id, QuotaName.STORED_BYTES)
+    most = limits.stored_bytes
     if most is not None and (stored := _stored_bytes(session, project_id)) >= most:
         raise _exceeded(
             f"this project has {stored} bytes stored, and may have {most}, so that there is no "
@@ -98,11 +100,6 @@ def require_room_to_store(session: Session, project_id: str, size: int, sha256: 
             f"this project has {stored} bytes stored and may have {most}; the upload has {size}; "
             "delete jobs or knowledge, or ask an administrator for more"
         )
-
-
-def _limit(session: Session, project_id: str, name: QuotaName) -> int | None:
-    query = select(Quota.most).where(Quota.project_id == project_id, Quota.name == name)
-    return session.scalar(query)
 
 
 def _lock(session: Session, project_id: str, name: QuotaName) -> int | None:

@@ -70,7 +70,7 @@ def sample_metrics(
 
     Kept are points that were measured: first and last, least and greatest of equal stretches.
     """
-    with database.read() as session:
+    with database.read(in_pieces=True) as session:
         job = find(session, Job, project_id, job_id)
         measured = curve(job, wanted).order_by(None).subquery()
         counts = session.execute(

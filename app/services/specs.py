@@ -2,10 +2,11 @@
 
 import difflib
 from collections.abc import Iterator
+from itertools import combinations
 
 from sqlalchemy.orm import Session
 
-from app.contracts.dataset import Builtin, Csv
+from app.contracts.dataset import Builtin, Csv, FileDataset
 from app.contracts.job import JobSpec
 from app.contracts.layer_names import MOST_NEAREST
 from app.contracts.response_losses import Labels
@@ -55,14 +56,16 @@ def _dataset(facts: Facts) -> Iterator[Problem]:
     dataset = facts.spec.dataset
     if isinstance(dataset, Builtin):
         return
-    media_type = facts.files.get(dataset.file)
-    if media_type is None:
-        message = f"given {dataset.file!r}; expected the id of a file that this project has"
-        yield Problem("/dataset/file", "unknown_file", message)
-    elif media_type not in FILE_KINDS[dataset.format.name]:
-        expected = " or ".join(sorted(FILE_KINDS[dataset.format.name]))
-        message = f"given a file that is {media_type}; {dataset.format.name} needs {expected}"
-        yield Problem("/dataset/file", "wrong_kind_of_file", message)
+    kinds = FILE_KINDS[dataset.format.name]
+    for field, file_id in dataset.files.items():
+        media_type = facts.files.get(file_id)
+        if media_type is None:
+            message = f"given {file_id!r}; expected the id of a file that this project has"
+            yield Problem(f"/dataset/{field}", "unknown_file", message)
+        elif media_type not in kinds:
+            expected = " or ".join(sorted(kinds))
+            message = f"given a file that is {media_type}; {dataset.format.name} needs {expected}"
+            yield Problem(f"/dataset/{field}", "wrong_kind_of_file", message)
     if isinstance(dataset.format, Csv):
         yield from _columns(dataset.format)
 
@@ -97,9 +100,10 @@ def _transfer(facts: Facts) -> Iterator[Problem]:
         yield Problem("/transfer/omit_classes", "no_classes_to_omit", message)
     elif names is not None:
         yield from _omitted(transfer.omit_classes, names)
-    if transfer.repair and not (transfer.omit_classes and facts.spec.dataset.split.validation):
+    if transfer.repair and not (transfer.omit_classes and facts.spec.dataset.has_validation):
         message = (
-            "given true; it needs `transfer.omit_classes`, and `dataset.split.validation` above 0"
+            "given true; it needs `transfer.omit_classes`, and `dataset.split.validation` above 0 "
+            "or a `dataset.validation_file`"
         )
         yield Problem("/transfer/repair", "nothing_to_repair", message)
 
@@ -136,9 +140,20 @@ def _surprises(facts: Facts) -> Iterator[str]:
         for number, loss in enumerate(objective):
             if loss.weight == 0:
                 yield f"{pointer}/{number}: {loss.loss} has weight 0 and changes nothing."
+    yield from _same_files(facts)
     yield from _never_reached(facts)
     if "safetensors" not in facts.spec.export:
         yield "/export: without safetensors no later job can start from these models."
+
+
+def _same_files(facts: Facts) -> Iterator[str]:
+    if isinstance(facts.spec.dataset, FileDataset):
+        for (field, one), (other_field, other) in combinations(facts.spec.dataset.files.items(), 2):
+            if one == other:
+                yield (
+                    f"/dataset/{other_field}: the same file as `{field}`, so what is measured on "
+                    "it is too good."
+                )
 
 
 def _never_reached(facts: Facts) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""A process that is halted in a transaction loses it, and not its job."""
+"""Who is halted in a transaction loses it and not its job; what was lost at rest is not used."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.config import Settings
+from app.db import session as session_module
 from app.db import verbs
 from app.db.models import Job, Project
-from app.db.session import Database
+from app.db.session import Database, DatabaseClock, database_now
 from tests.jobs import claimed, queued
 from worker.lease import Claim, Lease, Wish
 
@@ -107,3 +108,37 @@ def test_an_attempt_that_was_halted_in_a_transaction_goes_on_while_the_job_is_it
     assert now.lease_until is not None
     assert job.lease_until is not None
     assert now.lease_until > job.lease_until
+
+
+@pytest.mark.parametrize("has_rested", [True, False])
+def test_of_connections_that_were_lost_at_rest_none_is_used_and_else_one_is(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, *, has_rested: bool
+) -> None:
+    monkeypatch.setattr(session_module, "RESTED_SECONDS", 0.0 if has_rested else 60.0)
+    database, other = Database(postgres_url), Database(postgres_url)
+    with database.write() as one, database.write() as two:
+        lost = [session.scalar(text("SELECT pg_backend_pid()")) for session in (one, two)]
+    with other.write() as session:
+        for process in lost:
+            session.execute(
+                text("SELECT pg_terminate_backend(:process, 5000)"), {"process": process}
+            )
+
+    if not has_rested:
+        with pytest.raises(OperationalError, match="terminating connection"):
+            database.ping()
+    for _ in lost:
+        database.ping()
+    database.close()
+    other.close()
+
+
+@pytest.mark.parametrize("ago", [timedelta(), timedelta(seconds=90.5)])
+def test_the_clock_in_a_statement_is_the_database_s_own(database: Database, ago: timedelta) -> None:
+    with database.read() as session:
+        before = database_now(session)
+        moment = session.scalars(select(DatabaseClock(ago))).one()
+        after = database_now(session)
+
+    # SQLite's clock shows milliseconds.
+    assert before - timedelta(milliseconds=1) <= moment + ago <= after

@@ -178,6 +178,30 @@ def test_a_job_that_would_collect_something_else_collects_it(later: House) -> No
     assert job.knowledge_id == later.knowledge()[-1].id != first.knowledge_id
 
 
+def test_knowledge_is_of_all_files_of_the_data(later: House) -> None:
+    files = {}
+    for name, rows in (("train", 40), ("validation", 12), ("other", 11)):
+        path = later.folder / f"{name}.csv"
+        path.write_text("x,label\n" + "".join(f"{n},{'ab'[n % 2]}\n" for n in range(rows)))
+        files[name] = later.upload(path)
+    csv = {"source": "file", "file": files["train"], "format": {"name": "csv"}}
+    judged = {**csv, "validation_file": files["validation"]}
+    first = later.run(dataset=judged)
+    teacher = later.teacher_of(first)
+
+    again = later.run(dataset=judged, teacher=teacher)
+    other = later.run(dataset={**csv, "validation_file": files["other"]}, teacher=teacher)
+
+    assert [collecting(job) for job in (first, again, other)] == [
+        "succeeded",
+        "skipped",
+        "succeeded",
+    ]
+    assert again.knowledge_id == first.knowledge_id != other.knowledge_id
+    assert first.result is not None
+    assert first.result["num_examples"] == {"train": 32, "validation": 12, "test": 8}
+
+
 def test_named_knowledge_stands_in_its_teachers_place(later: House) -> None:
     first = later.first()
     named = {"source": "knowledge", "knowledge": first.knowledge_id}

@@ -3,12 +3,13 @@
 Shapes: N = examples of the train part, C = labels or targets.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 
-from worker.distillation.dataset import Part, RawData
+from worker.distillation.dataset import PARTS, Part, RawData
 
 FEW_EXAMPLES = 100
 MUCH_LARGER = 20
@@ -34,6 +35,24 @@ def cautions(data: RawData, ids: Mapping[Part, npt.NDArray[np.int64]]) -> Iterat
         yield from _of_labels(data, ids["train"], ids["test"])
     else:
         yield from _of_targets(data, ids["train"])
+
+
+def overlaps(
+    inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    ids: Mapping[Part, npt.NDArray[np.int64]],
+    brought: Collection[Part],
+) -> Iterator[str]:
+    """Yield a warning where examples of parts that have files of their own are in others, too."""
+    if not brought:
+        return
+    hashes = {part: _hashes(inputs, ids[part]) for part in PARTS}
+    for one, other in combinations(PARTS, 2):
+        num_same = int(np.isin(hashes[other], hashes[one]).sum())
+        if num_same and not {one, other}.isdisjoint(brought):
+            yield (
+                f"{num_same:,} of the {len(ids[other]):,} {other} examples have the same inputs as "
+                f"{one} examples: what is measured on them is too good."
+            )
 
 
 def _of_classes(data: RawData, train: npt.NDArray[np.int64]) -> Iterator[str]:
@@ -78,3 +97,11 @@ def _of_targets(data: RawData, train: npt.NDArray[np.int64]) -> Iterator[str]:
             "standard deviations from the mean: squared errors are ruled by such values; a huber "
             "distance is not."
         )
+
+
+def _hashes(
+    inputs: npt.NDArray[np.uint8] | npt.NDArray[np.float32], ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Return a hash of 64 bits of each example: by chance, no two are the same."""
+    rows = inputs.view(np.ndarray)  # rows of a memory map are slow to make
+    return np.fromiter((hash(rows[each].tobytes()) for each in ids), np.int64, len(ids))

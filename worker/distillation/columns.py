@@ -1,13 +1,12 @@
 """What a column of a table is, numbers or words, learnt by seeing all of its cells."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from app.cells import number_of
 from app.contracts.data_limits import LARGEST, MAX_CATEGORIES, MAX_WORD_LENGTH
 from worker.distillation.dataset import Column, class_order
-from worker.distillation.errors import BadInput
-
-_SHOWN_LENGTH = 40
+from worker.distillation.errors import BadInput, nearest, shown
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,43 @@ class ColumnSurvey:
         )
 
 
+@dataclass(frozen=True)
+class KnownColumn:
+    """A column as the file to learn from has it, to which the cells of a further file keep."""
+
+    known: Column
+
+    def see(self, line: int, text: str) -> None:
+        """Check a cell. Raises BadInput naming the line and the column."""
+        if self.known.categories is None:
+            self._check_number(line, text)
+        elif text not in self._words:
+            raise BadInput(
+                "unknown_category",
+                f'line {line}, column "{self.known.name}": {shown(text)} is not among the '
+                f"{len(self._words):,} different values of this column in the file to learn from",
+                f"{nearest(text, self.known.categories)} A model knows no others: correct it, or "
+                "leave the column out with `features`.",
+            )
+
+    def column(self) -> Column:
+        return self.known
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        return frozenset(self.known.categories or ())
+
+    def _check_number(self, line: int, text: str) -> None:
+        number = number_of(text)
+        if number is None or not abs(number) <= LARGEST:  # NaN too
+            raise BadInput(
+                "not_a_number" if text else "empty_cell",
+                f'line {line}, column "{self.known.name}": {shown(text)} is not a finite number of '
+                "32 bits, as this column has in the file to learn from",
+                "Correct it, remove the row, or leave the column out with `features`.",
+            )
+
+
 def check_word(line: int, column: str, text: str) -> None:
     """Refuse what is a text rather than the name of a category."""
     if len(text) > MAX_WORD_LENGTH:
@@ -104,8 +140,3 @@ def check_word(line: int, column: str, text: str) -> None:
             f"name of a class or category may have {MAX_WORD_LENGTH}",
             "Leave the column out with `features`: free text is not a category.",
         )
-
-
-def shown(text: str) -> str:
-    """Quote a value for a message, cut short if it is long."""
-    return f'"{text}"' if len(text) <= _SHOWN_LENGTH else f'"{text[:_SHOWN_LENGTH]}..."'

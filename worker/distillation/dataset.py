@@ -75,6 +75,8 @@ class RawData:
     output_names: list[str]
     test: npt.NDArray[np.bool_] | None = None
     """(N,), true where the data itself says that an example is for testing."""
+    validation: npt.NDArray[np.bool_] | None = None
+    """(N,), true where it says that an example is for validation."""
     columns: list[Column] | None = None
     task: Task = "classification"
 

@@ -1,7 +1,12 @@
 """How a run ends early: the client's input is at fault, our export is, or someone stopped it."""
 
+import difflib
+from collections.abc import Sequence
+
 from app.contracts.job import JobError
 from worker.distillation.history import History
+
+_SHOWN_LENGTH = 40
 
 
 class JobFailure(Exception):
@@ -45,3 +50,14 @@ class BadExport(JobFailure):
 
 class Stopped(Exception):
     """The supervisor, or Ctrl-C, asked the run to stop; raised at a step boundary."""
+
+
+def nearest(text: str, known: Sequence[str]) -> str:
+    """Ask whether one of the names nearest to ``text`` was meant."""
+    near = difflib.get_close_matches(text, known, n=3, cutoff=0.5) or known[:5]
+    return "Did you mean " + " or ".join(map(shown, near)) + "?"
+
+
+def shown(text: str) -> str:
+    """Quote a value for a message, cut short if it is long."""
+    return f'"{text}"' if len(text) <= _SHOWN_LENGTH else f'"{text[:_SHOWN_LENGTH]}..."'

@@ -123,11 +123,12 @@ def _check_transfer(spec: JobSpec, data: RawData) -> None:
             f"`transfer.omit_classes` leaves {len(names) - len(set(omitted))} of {len(names)} "
             "classes; at least 2 are expected",
         )
-    if spec.transfer.repair and not (omitted and spec.dataset.split.validation):
+    if spec.transfer.repair and not (omitted and spec.dataset.has_validation):
         raise BadInput(
             "nothing_to_repair",
             "`transfer.repair` needs `transfer.omit_classes`, and a validation part to count on",
-            "Name the classes, and set `dataset.split.validation` above 0.",
+            "Name the classes, and set `dataset.split.validation` above 0 or give a "
+            "`dataset.validation_file`.",
         )
 
 

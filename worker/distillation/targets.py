@@ -5,6 +5,7 @@ Shapes: R = some rows, C = labels or targets.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -13,9 +14,9 @@ import numpy.typing as npt
 from app.cells import number_of
 from app.contracts.data_limits import LARGEST
 from app.contracts.dataset import Task
-from worker.distillation.columns import check_word, shown
+from worker.distillation.columns import check_word
 from worker.distillation.dataset import class_order
-from worker.distillation.errors import BadInput
+from worker.distillation.errors import BadInput, nearest, shown
 
 MAX_CLASSES = 1000
 
@@ -43,9 +44,12 @@ class Answers(Protocol):
         """Return the labels of rows that were seen, as in ``RawData``."""
 
 
-def answers(task: Task, places: Sequence[Place]) -> Answers:
+def answers(
+    task: Task, places: Sequence[Place], class_names: Sequence[str] | None = None
+) -> Answers:
+    """Return what reads the answers of a task; ``class_names`` are known from another file."""
     if task == "classification":
-        return Class(places[0])
+        return Class(places[0]) if class_names is None else KnownClass(places[0], class_names)
     if task == "multi_label":
         return YesOrNo(places)
     return Amounts(places)
@@ -60,12 +64,7 @@ class Class:
 
     def see(self, line: int, cells: Sequence[str]) -> None:
         column, text = self.place.column, cells[self.place.position]
-        if not text:
-            raise BadInput(
-                "empty_cell",
-                f'line {line}, column "{column}": the cell is empty where a class is due',
-            )
-        check_word(line, column, text)
+        _check_class(line, column, text)
         if text not in self.names and len(self.names) == MAX_CLASSES:
             raise BadInput(
                 "too_many_classes",
@@ -79,8 +78,36 @@ class Class:
         return class_order(self.names)
 
     def read(self, rows: Sequence[Sequence[str]]) -> Labels:
-        classes = {name: number for number, name in enumerate(self.output_names())}
-        return np.array([classes[cells[self.place.position]] for cells in rows], np.int64)
+        return _numbers_R(self.place, self.output_names(), rows)
+
+
+@dataclass(frozen=True)
+class KnownClass:
+    """One column, whose cells name classes that the file to learn from has."""
+
+    place: Place
+    names: Sequence[str]
+
+    def see(self, line: int, cells: Sequence[str]) -> None:
+        column, text = self.place.column, cells[self.place.position]
+        _check_class(line, column, text)
+        if text not in self._known:
+            raise BadInput(
+                "unknown_class",
+                f'line {line}, column "{column}": {shown(text)} is none of the {len(self.names):,} '
+                "classes of the file to learn from",
+                nearest(text, self.names),
+            )
+
+    def output_names(self) -> list[str]:
+        return list(self.names)
+
+    def read(self, rows: Sequence[Sequence[str]]) -> Labels:
+        return _numbers_R(self.place, self.names, rows)
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self.names)
 
 
 @dataclass(frozen=True)
@@ -136,6 +163,21 @@ class Amounts:
 
     def read(self, rows: Sequence[Sequence[str]]) -> Labels:
         return _numbers_RC(self.places, rows)
+
+
+def _check_class(line: int, column: str, text: str) -> None:
+    if not text:
+        raise BadInput(
+            "empty_cell",
+            f'line {line}, column "{column}": the cell is empty where a class is due',
+        )
+    check_word(line, column, text)
+
+
+def _numbers_R(place: Place, names: Sequence[str], rows: Sequence[Sequence[str]]) -> Labels:
+    """Return the place of each row's class among all names."""
+    numbers = {name: number for number, name in enumerate(names)}
+    return np.array([numbers[cells[place.position]] for cells in rows], np.int64)
 
 
 def _numbers_RC(places: Sequence[Place], rows: Sequence[Sequence[str]]) -> Labels:

@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 from uuid_utils import uuid7
 
 from app.cli import app
+from app.contracts.job import Phase
 from app.db import verbs
 from app.db.checkpoints import Checkpoint
+from app.db.lifecycle import Event
 from app.db.models import JobLog
 from app.db.session import database_now
 from tests.jobs import SPEC
@@ -87,6 +89,19 @@ def test_a_posted_job_is_listed_and_shown(run: Run) -> None:
     assert f"{job_id} queued" in shown.stdout
     assert "no_worker" in shown.stdout
     assert json.loads(run("jobs", "get", job_id, "--json").stdout)["name"] == "first"
+
+
+def test_only_a_job_that_has_not_ended_shows_how_far_it_is(
+    served: Served, run: Run, tmp_path: Path
+) -> None:
+    create(run, name="listed", priority=50)
+    held = served.claim()
+    with served.database.write() as session:
+        event = Event("job.phase", "The student is exported.")
+        verbs.record(session, verbs.hold(session, *held), event, phase=Phase.EXPORTING)
+    assert "exporting" in run("jobs", "list", "--name", "listed").stdout
+    served.succeed(held, outputs(tmp_path), report())
+    assert "exporting" not in run("jobs", "list", "--name", "listed").stdout
 
 
 def test_the_list_is_narrowed_by_status(run: Run) -> None:

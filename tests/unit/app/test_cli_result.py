@@ -26,6 +26,7 @@ def test_a_gain_is_told_with_its_share_of_the_gap() -> None:
 
     assert "Distilling helped: the student makes 20 test errors" in said
     assert "teacher 30, 50% of the gap" in said
+    assert said.startswith("The student has 10.0% of the teacher's parameters. ")
 
 
 def test_a_gain_that_may_be_chance_is_said_to_be() -> None:

@@ -38,6 +38,13 @@ def test_a_download_says_what_it_is(api: Api, path: str) -> None:
     assert api.client.head(path).content == b""
 
 
+def test_a_plain_name_is_also_said_plainly(api: Api) -> None:
+    path = f"/v1/files/{api.upload(CONTENT, 'numbers-7.txt')['id']}/content"
+
+    named = "attachment; filename=\"numbers-7.txt\"; filename*=UTF-8''numbers-7.txt"
+    assert api.client.get(path).headers["Content-Disposition"] == named
+
+
 @pytest.mark.parametrize(
     ("asked", "given", "where"),
     [

@@ -229,12 +229,16 @@ def test_a_deleted_file_is_gone(api: Api) -> None:
     assert api.client.delete(f"/v1/files/{file['id']}").status_code == 404
 
 
-@pytest.mark.parametrize("place", ["dataset", "signals"])
+@pytest.mark.parametrize("place", ["dataset", "validation", "signals"])
 def test_a_file_that_a_job_is_to_read_is_kept_until_that_has_ended(api: Api, place: str) -> None:
     if place == "dataset":
         file = api.upload()
         dataset = {"source": "file", "file": file["id"], "format": {"name": "csv"}}
         job = api.post_job(dataset=dataset)
+    elif place == "validation":
+        file, other = api.upload(), api.upload()
+        dataset = {"source": "file", "file": other["id"], "format": {"name": "csv"}}
+        job = api.post_job(dataset={**dataset, "validation_file": file["id"]})
     else:
         file = api.upload(b"PAR1....PAR1", "signals.parquet")
         signals = {"source": "signals", "file": file["id"], "values": "logits"}

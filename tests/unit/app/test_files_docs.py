@@ -28,4 +28,4 @@ def test_the_examples_run_and_do_what_the_page_says(tmp_path: Path) -> None:
     assert json.loads(arrived)["status"] == "completed"
     assert json.loads(deleted)["deleted"] is True
     assert printed.startswith("completed file-")
-    assert "large.csv 2400008 True" in printed
+    assert printed.endswith("large.csv 2400008\nTrue\n")

@@ -81,6 +81,38 @@ def test_each_field_has_its_native_place(api: Api) -> None:
     assert (job["seed"], job["name"], job["metadata"]) == (7, "small", {"team": "vision"})
 
 
+def test_a_file_for_validation_is_the_datasets_and_shown_again(api: Api) -> None:
+    files = {"training_file": api.upload()["id"], "validation_file": api.upload()["id"]}
+    test = api.upload()["id"]
+    job = create(api, **files, method=distillation(dataset={"test_file": test}))
+
+    dataset = native(api, job["id"])["resolved_spec"]["dataset"]
+    assert dataset["file"] == files["training_file"]
+    assert (dataset["validation_file"], dataset["test_file"]) == (files["validation_file"], test)
+    shown = api.client.get(f"{TUNING}/{job['id']}").json()
+    assert {name: shown[name] for name in files} == files
+    assert create(api)["validation_file"] is None
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("file-1", "given 'file-1'; expected the id of a file that this project has"),
+        ("wines.csv", "given 'wines.csv'; expected the id of an uploaded file"),
+        ("", "at least 1 character"),
+    ],
+)
+def test_an_unknown_file_for_validation_is_told_under_its_own_name(
+    api: Api, given: str, words: str
+) -> None:
+    body = {"model": "mlp", "training_file": api.upload()["id"], "validation_file": given}
+    answer = api.client.post(TUNING, json=body)
+
+    (error,) = answer.json()["errors"]
+    assert (answer.status_code, error["pointer"]) == (422, "/validation_file")
+    assert words in error["message"]
+
+
 def test_a_native_job_is_shown_too(api: Api) -> None:
     job = api.post_job(name="digits-small", metadata={"a.b": "c"})
     shown = api.client.get(f"{TUNING}/{job['id']}").json()
@@ -192,8 +224,8 @@ def test_checkpoints_are_paged_although_old_ones_go(api: Api) -> None:
         ({"seed": -1}, "seed", "given -1"),
         ({"suffix": ""}, "suffix", "at least 1 character"),
         ({"n_epochs": 3}, "n_epochs", "unknown field"),
-        ({"validation_file": "file-1"}, "validation_file", "dataset.split"),
-        ({"integrations": [{"type": "wandb"}]}, "integrations", "metrics"),
+        ({"validation_file": "file-1"}, "validation_file", "beside the built-in 'digits'"),
+        ({"integrations": [{"type": "wandb"}]}, "integrations", "POST /v1/webhooks"),
         ({"method": {"type": "dpo"}}, "method.type", "this service distils"),
         ({"hyperparameters": {"n_epochs": 0}}, "hyperparameters.n_epochs", "given 0"),
         (

@@ -15,7 +15,7 @@ from app.db.session import database_now
 from app.db.table import Table
 from app.main import create_app
 from app.queue import Queue
-from app.services.jobs import SILENT_AFTER
+from app.services.surroundings import SILENT_AFTER
 from tests.unit.app.conftest import JOBS, Api, settings, spec
 
 

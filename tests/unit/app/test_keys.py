@@ -105,6 +105,7 @@ def test_an_expired_key_stops_working(api: Api) -> None:
     with api.database.write() as session:
         row = session.get_one(ApiKey, made["id"])
         row.expires_at = datetime.now(UTC) - timedelta(seconds=1)
+    api.app.state.keyring.forget_all()
     answer = api.client.get(JOBS, headers=headers)
     assert answer.status_code == 401
     assert "expired" in answer.json()["detail"]

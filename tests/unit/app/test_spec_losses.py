@@ -120,7 +120,11 @@ def test_a_repair_needs_omitted_classes_and_a_validation_part(api: Api) -> None:
     whole = {"source": "builtin", "name": "digits", "split": {"validation": 0}}
     repair = {"omit_classes": ["3"], "repair": True}
 
+    judged = {**table(api, "classification"), "validation_file": api.upload()["id"]}
+    judged["split"] = {"validation": 0}
+
     assert warnings(api, transfer=repair) == []
+    assert warnings(api, transfer=repair, dataset=judged) == []
     for changes in ({"transfer": {"repair": True}}, {"transfer": repair, "dataset": whole}):
         assert refusals(api, **changes) == [("/transfer/repair", "nothing_to_repair")]
 

@@ -87,6 +87,27 @@ def test_a_table_is_taken_for_csv_and_refused_for_images(api: Api) -> None:
     assert refusals(api, dataset=images) == [("/dataset/file", "wrong_kind_of_file")]
 
 
+@pytest.mark.parametrize("field", ["validation_file", "test_file"])
+def test_each_file_of_a_dataset_is_checked_by_its_pointer(api: Api, field: str) -> None:
+    data = dataset(api.upload()["id"])
+    archive = api.upload(_zip())["id"]
+
+    assert warnings(api, dataset={**data, field: api.upload()["id"]}) == []
+    for given, code in (("file-unknown", "unknown_file"), (archive, "wrong_kind_of_file")):
+        assert refusals(api, dataset={**data, field: given}) == [(f"/dataset/{field}", code)]
+    assert refusals(api, dataset={**WINE, field: archive}) == [
+        (f"/dataset/{field}", "extra_forbidden")
+    ]
+
+
+def test_a_file_that_is_to_be_two_parts_is_warned_of(api: Api) -> None:
+    one, other = api.upload()["id"], api.upload()["id"]
+
+    assert warnings(api, dataset={**dataset(one), "validation_file": other, "test_file": one}) == [
+        "/dataset/test_file: the same file as `file`, so what is measured on it is too good."
+    ]
+
+
 def test_the_label_may_not_be_a_feature_nor_a_feature_come_twice(api: Api) -> None:
     table = dataset(api.upload()["id"], label="y", features=["a", "y", "a"])
     assert refusals(api, dataset=table) == [

@@ -11,13 +11,14 @@ from app.contracts.model import Mlp
 TEACHER = Mlp(hidden_sizes=[8, 8])
 MLP = {"name": "mlp", "hidden_sizes": [4]}
 SOURCES = Sources(
-    data="a" * 64,
+    data={"file": "a" * 64},
     teachers=[TeacherDigests("b" * 64, "c" * 64)],
     signals=None,
     architecture=TEACHER,
 )
 FLIP = {"augmentation": [{"name": "flip"}]}
 FILE = {"source": "file", "file": "file-1", "format": {"name": "csv"}}
+JUDGED = {**FILE, "validation_file": "file-2"}
 
 
 def spec(**changes: Any) -> JobSpec:  # noqa: ANN401 (a spec's fields)
@@ -33,6 +34,11 @@ def spec(**changes: Any) -> JobSpec:  # noqa: ANN401 (a spec's fields)
 
 def digest(sources: Sources = SOURCES, num_outputs: int = 10, **changes: Any) -> str:  # noqa: ANN401 (a spec's fields)
     return knowledge_request(spec(**changes), sources, num_outputs)
+
+
+def judged(validation: str) -> Sources:
+    files = {"file": "a" * 64, "validation_file": validation * 64}
+    return Sources(files, SOURCES.teachers, None, TEACHER)
 
 
 def hints(teacher: str) -> list[dict[str, Any]]:
@@ -65,9 +71,15 @@ def test_all_that_decides_the_signals_makes_one() -> None:
         "plain": digest(),
         "split": digest(dataset={**FILE, "split": {"seed": 1}}),
         "format": digest(dataset={**FILE, "format": {"name": "csv", "label": "y"}}),
-        "data": digest(Sources("d" * 64, SOURCES.teachers, None, TEACHER)),
-        "weights": digest(Sources("a" * 64, [TeacherDigests("b" * 64, "d" * 64)], None, TEACHER)),
-        "config": digest(Sources("a" * 64, [TeacherDigests("d" * 64, "c" * 64)], None, TEACHER)),
+        "validation": digest(judged("d"), dataset=JUDGED),
+        "other validation": digest(judged("e"), dataset=JUDGED),
+        "data": digest(Sources({"file": "d" * 64}, SOURCES.teachers, None, TEACHER)),
+        "weights": digest(
+            Sources({"file": "a" * 64}, [TeacherDigests("b" * 64, "d" * 64)], None, TEACHER)
+        ),
+        "config": digest(
+            Sources({"file": "a" * 64}, [TeacherDigests("d" * 64, "c" * 64)], None, TEACHER)
+        ),
         "views": digest(training=FLIP),
         "seed": digest(training={**FLIP, "seed": 1}),
         "epochs": digest(training={**FLIP, "epochs": 2}),
@@ -79,6 +91,22 @@ def test_all_that_decides_the_signals_makes_one() -> None:
         "less of top_k": digest(knowledge={"storage": "top_k", "top_k": 2}),
     }
     assert len(set(other.values())) == len(other)
+
+
+def test_a_file_for_validation_is_its_bytes_and_not_its_id() -> None:
+    other_id = {**JUDGED, "validation_file": "file-3"}
+
+    assert digest(judged("d"), dataset=other_id) == digest(judged("d"), dataset=JUDGED)
+
+
+def test_what_was_published_before_is_still_found() -> None:
+    wine = {"source": "builtin", "name": "wine"}
+    builtin = Sources({}, SOURCES.teachers, None, TEACHER)
+
+    assert digest() == "c40eb942673c83b0dc12deba082317acdb4d8c0e2473702f18ab798ec30c6210"
+    assert digest(builtin, dataset=wine) == (
+        "6af144dc81b7b859f4ab5eca08a74fc51848605996fca651d6510d301c7883ee"
+    )
 
 
 def test_layers_count_once_in_any_order_and_globs_as_what_they_mean() -> None:
@@ -109,7 +137,7 @@ def test_an_ensemble_is_its_members_their_weights_and_its_mean() -> None:
                 for number, weight in enumerate(weights)
             ],
         }
-        return digest(Sources("a" * 64, models, None, None), teacher=teacher)
+        return digest(Sources({"file": "a" * 64}, models, None, None), teacher=teacher)
 
     digests = {
         of("logits", (1, 1), members),
@@ -124,7 +152,7 @@ def test_an_ensemble_is_its_members_their_weights_and_its_mean() -> None:
 def test_signals_are_their_file_and_what_its_values_mean() -> None:
     def of(file: str, values: str) -> str:
         teacher = {"source": "signals", "file": "file-9", "values": values}
-        return digest(Sources("a" * 64, [], file, None), teacher=teacher)
+        return digest(Sources({"file": "a" * 64}, [], file, None), teacher=teacher)
 
     assert of("b", "logits") == of("b", "logits")
     assert len({of("b", "logits"), of("c", "logits"), of("b", "probabilities"), digest()}) == 4

@@ -1,6 +1,5 @@
 """A table in CSV: one example a row, one or more columns to learn to predict."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -10,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from app.contracts.dataset import Csv
-from worker.distillation.columns import ColumnSurvey, shown
+from worker.distillation.columns import ColumnSurvey, KnownColumn
 from worker.distillation.dataset import Column, RawData, Tell, inputs_file
-from worker.distillation.errors import BadInput
+from worker.distillation.errors import BadInput, nearest, shown
 from worker.distillation.rows import Table
 from worker.distillation.targets import Answers, Labels, Place, answers
 
@@ -41,15 +40,18 @@ class Findings:
     num_rows: int
 
 
-def read(settings: Csv, path: Path, scratch: Path, tell: Tell) -> RawData:
+def read(
+    settings: Csv, path: Path, scratch: Path, tell: Tell, like: RawData | None = None
+) -> RawData:
     """Read the file twice: once to learn what each column is, once to take its values.
 
-    A column of numbers is one input, one of words one input a word. Raises BadInput naming line
-    and column where a value cannot be used.
+    A column of numbers is one input, one of words one input a word. A file that is to be ``like``
+    one read before has its classes, columns and words; other columns are passed over. Raises
+    BadInput naming line and column where a value cannot be used.
     """
     table = Table(path, settings.delimiter)
-    layout = _layout(settings, table.header())
-    findings = _survey(settings, table, layout, lambda done, total: tell(done, 2 * total))
+    layout = _layout(settings, table.header(), like)
+    findings = _survey(settings, table, layout, like, lambda done, total: tell(done, 2 * total))
     inputs, labels = _values(
         table, layout, findings, scratch, lambda done, total: tell(total + done, 2 * total)
     )
@@ -62,15 +64,20 @@ def read(settings: Csv, path: Path, scratch: Path, tell: Tell) -> RawData:
     )
 
 
-def _layout(settings: Csv, header: list[str]) -> Layout:
+def _layout(settings: Csv, header: list[str], like: RawData | None) -> Layout:
+    places = {name: position for position, name in enumerate(header)}
     if settings.task == "classification":
-        wanted = [_position(header, settings.label, "label", settings.delimiter)]
+        wanted = [_position(places, settings.label, "as `label` asks", settings.delimiter)]
     else:
-        wanted = _positions(header, settings.targets, "targets", settings.delimiter)
-    if settings.features is None:
+        wanted = _positions(places, settings.targets, "targets", settings.delimiter)
+    if like is not None:
+        reason = "as there is in the file to learn from"
+        known = [column.name for column in like.columns or []]
+        features = [_position(places, name, reason, settings.delimiter) for name in known]
+    elif settings.features is None:
         features = [position for position in range(len(header)) if position not in wanted]
     else:
-        features = _positions(header, settings.features, "features", settings.delimiter)
+        features = _positions(places, settings.features, "features", settings.delimiter)
     kind = "label" if settings.task == "classification" else "target"
     for position in features:
         if position in wanted:
@@ -85,35 +92,41 @@ def _layout(settings: Csv, header: list[str]) -> Layout:
     return Layout(header, wanted, features)
 
 
-def _positions(header: list[str], names: Sequence[str], setting: str, delimiter: str) -> list[int]:
+def _positions(
+    places: Mapping[str, int], names: Sequence[str], setting: str, delimiter: str
+) -> list[int]:
     positions: dict[int, None] = {}
     for number, name in enumerate(names):
-        position = _position(header, name, f"{setting}.{number}", delimiter)
+        position = _position(places, name, f"as `{setting}.{number}` asks", delimiter)
         if position in positions:
             raise BadInput("duplicate_column", f"`{setting}` names {shown(name)} twice")
         positions[position] = None
     return list(positions)
 
 
-def _position(header: list[str], name: str, setting: str, delimiter: str) -> int:
-    if name in header:
-        return header.index(name)
-    if len(header) == 1:
+def _position(places: Mapping[str, int], name: str, reason: str, delimiter: str) -> int:
+    """Return a column's position; ``reason`` says why there should be one of that name."""
+    if name in places:
+        return places[name]
+    if len(places) == 1:
         hint = f"The header is one column; is the delimiter {_DELIMITERS[delimiter]}?"
     else:
-        nearest = difflib.get_close_matches(name, header, n=3, cutoff=0.5) or header[:5]
-        hint = "Did you mean " + " or ".join(shown(near) for near in nearest) + "?"
+        hint = nearest(name, list(places))
     raise BadInput(
         "unknown_column",
-        f"line 1: no column is named {shown(name)}, as `{setting}` asks",
+        f"line 1: no column is named {shown(name)}, {reason}",
         hint,
     )
 
 
-def _survey(settings: Csv, table: Table, layout: Layout, tell: Tell) -> Findings:
-    surveys = {position: ColumnSurvey(layout.header[position]) for position in layout.features}
+def _survey(
+    settings: Csv, table: Table, layout: Layout, like: RawData | None, tell: Tell
+) -> Findings:
+    surveys = _surveys(layout, like)
     expected = answers(
-        settings.task, [Place(layout.header[position], position) for position in layout.answers]
+        settings.task,
+        [Place(layout.header[position], position) for position in layout.answers],
+        None if like is None else like.output_names,
     )
     num_values = len(surveys) + len(settings.targets)
     num_rows = 0
@@ -127,6 +140,13 @@ def _survey(settings: Csv, table: Table, layout: Layout, tell: Tell) -> Findings
         raise BadInput("empty_file", "The file has a header and no rows; it needs one an example.")
     columns = {position: survey.column() for position, survey in surveys.items()}
     return Findings(columns, expected, num_rows)
+
+
+def _surveys(layout: Layout, like: RawData | None) -> dict[int, ColumnSurvey | KnownColumn]:
+    if like is None:
+        return {position: ColumnSurvey(layout.header[position]) for position in layout.features}
+    known = zip(layout.features, like.columns or [], strict=True)
+    return {position: KnownColumn(column) for position, column in known}
 
 
 def _check_size(line: int, num_values: int) -> None:

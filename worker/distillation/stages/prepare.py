@@ -3,17 +3,16 @@
 Shapes: N = examples, C = channels, F = features.
 """
 
-import importlib
 import time
-from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from app.contracts.dataset import Builtin
+from app.contracts.dataset import FileDataset, Split
 from app.contracts.job import JobSpec, Phase, Progress
-from worker.distillation.cautions import cautions
+from worker.distillation.cautions import cautions, overlaps
+from worker.distillation.data_files import PART_OF, read_data
 from worker.distillation.dataset import Dataset, InputDescription, Part, RawData, Tell
 from worker.distillation.fit import check_fit, check_targets, check_task
 from worker.distillation.reporting import Reporter
@@ -29,25 +28,42 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     """Write the folder `prepared`. Raises BadInput where the data or the spec cannot work."""
     check_scheme(spec)
     with workspace.writing("prepared") as folder:
-        data = _read(spec, workspace, folder, _percent_told(reporter))
+        data = read_data(spec.dataset, workspace, folder, _percent_told(reporter))
         check_fit(spec, list(data.inputs.shape[1:]))
         check_task(spec, data)
-        ids = _divided(spec, data)
-        for caution in cautions(data, ids):
+        ids = _parts(spec.dataset.split, data)
+        if data.task != "classification":
+            check_targets(data, ids["train"])
+        for caution in [*cautions(data, ids), *overlaps(data.inputs, ids, _brought(spec))]:
             reporter.warn(caution)
         Dataset(data.inputs, data.labels, ids, _description(data, ids["train"])).save(folder)
 
 
-def _divided(spec: JobSpec, data: RawData) -> dict[Part, npt.NDArray[np.int64]]:
-    split = spec.dataset.split
+def _parts(split: Split, data: RawData) -> dict[Part, npt.NDArray[np.int64]]:
+    """Return the ids of each part, ascending; validation that the data brings is left as it is."""
+    if data.validation is None:
+        return _divided(split, data)
+    others = np.flatnonzero(~data.validation)
+    test = None if data.test is None else data.test[others]
+    rest = replace(data, labels=data.labels[others], test=test)
+    ids = _divided(split.model_copy(update={"validation": 0}), rest)
+    drawn: dict[Part, npt.NDArray[np.int64]] = {part: others[each] for part, each in ids.items()}
+    return drawn | {"validation": np.flatnonzero(data.validation)}
+
+
+def _divided(split: Split, data: RawData) -> dict[Part, npt.NDArray[np.int64]]:
     if data.task == "classification":
         return divide(data.labels.astype(np.int64), data.output_names, split, data.test)
     if data.task == "multi_label":
-        ids = divide_labels(data.labels.astype(np.float32), split, data.test)
-    else:
-        ids = divide_at_random(len(data.labels), split, data.test)
-    check_targets(data, ids["train"])
-    return ids
+        return divide_labels(data.labels.astype(np.float32), split, data.test)
+    return divide_at_random(len(data.labels), split, data.test)
+
+
+def _brought(spec: JobSpec) -> set[Part]:
+    """Return the parts that have a file of their own."""
+    if not isinstance(spec.dataset, FileDataset):
+        return set()
+    return {PART_OF[field] for field in spec.dataset.files if field in PART_OF}
 
 
 def _percent_told(reporter: Reporter) -> Tell:
@@ -64,18 +80,6 @@ def _percent_told(reporter: Reporter) -> Tell:
         )
 
     return tell
-
-
-def _read(spec: JobSpec, workspace: Workspace, scratch: Path, tell: Tell) -> RawData:
-    if isinstance(spec.dataset, Builtin):
-        return _reader("builtin")(spec.dataset, None, scratch, tell)
-    settings = spec.dataset.format
-    return _reader(settings.name)(settings, workspace.input(spec.dataset.file), scratch, tell)
-
-
-def _reader(name: str) -> Callable[..., RawData]:
-    read: Callable[..., RawData] = importlib.import_module(f"worker.distillation.data.{name}").read
-    return read
 
 
 def _description(data: RawData, train: npt.NDArray[np.int64]) -> InputDescription:

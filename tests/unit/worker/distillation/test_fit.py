@@ -161,6 +161,10 @@ def test_a_repair_counts_on_the_validation_part() -> None:
 
     assert error.code == "nothing_to_repair"
     check_task(spec_of(transfer=transfer), data_of("classification", names))
+    files = {"source": "file", "file": "file-1", "validation_file": "file-2"}
+    judged = {**dataset, **files, "format": {"name": "csv"}}
+    del judged["name"]
+    check_task(spec_of(transfer=transfer, dataset=judged), data_of("classification", names))
 
 
 @pytest.mark.parametrize("task", ["multi_label", "regression"])

@@ -1,0 +1,51 @@
+"""What is around a project's jobs, and so why those wait that are queued."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.orm import Session
+
+from app.contracts.job import WaitingReason
+from app.db.models import Worker
+from app.db.quotas import Quota, projects_running_their_most
+from app.db.session import DatabaseClock
+
+SILENT_AFTER = timedelta(seconds=60)
+"""A worker says that it is there every 10 s; one silent for so long is taken for gone."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What was there for a project's jobs at a moment."""
+
+    now: datetime
+    most_gpus: int | None
+    """Of the largest worker that is there; None where none is."""
+    is_full: bool
+    """Whether the project runs as many jobs as it may."""
+
+    def waiting_reason(self, gpus: int | None, *, is_early: bool) -> WaitingReason:
+        """Say why a queued job waits that asks for ``gpus``; early is one in its backoff."""
+        if is_early:
+            return "backoff"
+        if self.is_full:
+            return "quota"
+        if self.most_gpus is None or self.most_gpus < (gpus or 0):
+            return "no_worker"
+        return "capacity"
+
+
+# Built once: making a statement takes longer than the database needs for it.
+_PROJECT_ID = "project_id"
+_THERE = Worker.seen_at > DatabaseClock(SILENT_AFTER)
+_FULL = projects_running_their_most().where(Quota.project_id == bindparam(_PROJECT_ID))
+_AROUND = select(
+    DatabaseClock(), select(func.max(Worker.gpus)).where(_THERE).scalar_subquery(), _FULL.exists()
+)
+
+
+def look_around(session: Session, project_id: str) -> Surroundings:
+    """Read what is around a project's jobs, in one journey to the database."""
+    now, most_gpus, is_full = session.execute(_AROUND, {_PROJECT_ID: project_id}).one()
+    return Surroundings(now, most_gpus, bool(is_full))

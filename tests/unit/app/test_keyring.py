@@ -1,0 +1,82 @@
+"""Keys that were good a moment ago are not asked for again, and not for longer than a moment."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import event
+
+from app import keyring
+from app.errors import Unauthorized
+from app.keyring import REMEMBERED_SECONDS, Keyring
+from app.services import key_text, keys
+from tests.unit.app.conftest import Api
+
+
+@pytest.fixture
+def statements(api: Api) -> Iterator[list[str]]:
+    """What is sent to the database from now on."""
+    seen: list[str] = []
+
+    def see(*arguments: object) -> None:
+        seen.append(str(arguments[2]))
+
+    event.listen(api.database.engine, "before_cursor_execute", see)
+    yield seen
+    event.remove(api.database.engine, "before_cursor_execute", see)
+
+
+def test_a_good_key_is_looked_for_once_a_moment(api: Api, statements: list[str]) -> None:
+    now = 7.0
+    known, secret = Keyring(api.database, api.parts.pepper, lambda: now), _secret(api)
+    first = asyncio.run(known.identify(secret))
+    statements.clear()
+
+    assert asyncio.run(known.identify(secret)) == first
+    assert statements == []
+
+    now += REMEMBERED_SECONDS
+    assert asyncio.run(known.identify(secret)) == first
+    assert any("api_keys" in statement for statement in statements)
+
+
+def test_a_key_that_another_process_revoked_is_refused_a_moment_later(api: Api) -> None:
+    now = 7.0
+    known, secret = Keyring(api.database, api.parts.pepper, lambda: now), _secret(api)
+    identity = asyncio.run(known.identify(secret))
+    keys.revoke_key(api.database, identity.project_id, identity.key_id)
+
+    assert asyncio.run(known.identify(secret)) == identity
+    now += REMEMBERED_SECONDS
+    with pytest.raises(Unauthorized, match="revoked"):
+        asyncio.run(known.identify(secret))
+
+
+def test_keys_that_are_not_good_are_not_remembered(api: Api, statements: list[str]) -> None:
+    known, made_up = Keyring(api.database, api.parts.pepper), key_text.write("0" * 32)
+    for _ in range(2):
+        statements.clear()
+        with pytest.raises(Unauthorized, match="no such API key"):
+            asyncio.run(known.identify(made_up))
+        assert any("api_keys" in statement for statement in statements)
+
+
+def test_no_more_keys_are_remembered_than_fit(
+    api: Api, statements: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "MOST_REMEMBERED", 2)
+    known = Keyring(api.database, api.parts.pepper)
+    oldest, *newer = [_secret(api) for _ in range(3)]
+    for secret in (oldest, *newer):
+        asyncio.run(known.identify(secret))
+
+    statements.clear()
+    for secret in newer:
+        asyncio.run(known.identify(secret))
+    assert statements == []
+    asyncio.run(known.identify(oldest))
+    assert statements
+
+
+def _secret(api: Api) -> str:
+    return api.key()["Authorization"].removeprefix("Bearer ")
