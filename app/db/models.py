@@ -223,7 +223,7 @@ class Model(Table):
     num_parameters: Mapped[int] = mapped_column(BigInteger)
     test_quality: Mapped[float | None]
     description: Mapped[str | None] = mapped_column(Text)
-    labels: Mapped[dict[str, Any]] = mapped_column("metadata", default={}, server_default="{}")
+    labels: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict, server_default="{}")
     created_at: Mapped[datetime]
 
     __table_args__ = (

@@ -45,7 +45,9 @@ CASES: list[tuple[AnyArchitecture, InputDescription]] = [
 NUM_DAMAGED = 20_000
 
 
-@pytest.mark.parametrize(("architecture", "description"), CASES, ids=str)
+@pytest.mark.parametrize(
+    ("architecture", "description"), CASES, ids=["labels", "numbers", "convnet", "cifar_resnet"]
+)
 def test_a_model_that_the_engine_saved_is_registered_and_loads_as_it_was(
     sqlite_database: Database,
     tmp_path: Path,

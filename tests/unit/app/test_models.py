@@ -91,8 +91,9 @@ def test_a_jobs_model_goes_with_its_files_and_the_job_stays(api: Api) -> None:
     assert api.client.delete(path).status_code == 204
 
 
-@pytest.mark.parametrize("place", ["teacher", "member", "start"])
-@pytest.mark.parametrize("origin", ["job", "client"])
+@pytest.mark.parametrize(
+    ("place", "origin"), [("teacher", "job"), ("member", "client"), ("start", "client")]
+)
 def test_a_model_that_a_job_is_to_start_from_is_kept_until_that_has_ended(
     api: Api, place: str, origin: str
 ) -> None:

@@ -1,11 +1,13 @@
 """A client's own teacher: registered from weights that are its architecture's, and no others."""
 
 import copy
+import io
 import json
 import math
 import struct
 from collections.abc import Callable
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 
@@ -71,6 +73,8 @@ def test_a_registered_teacher_is_a_model_as_others_are(api: Api) -> None:
     assert api.client.get(f"{files}/model.safetensors").content == weights_of()
     assert api.client.get(f"{files}/README.md").text == "# Mine\n"
     assert api.client.get(f"{files}/none").status_code == 404
+    with ZipFile(io.BytesIO(api.client.get("/v1/models/mine/download").content)) as archive:
+        assert archive.namelist() == [file["path"] for file in model["files"]]
     hub = api.client.get(f"/api/models/{model['owned_by']}/mine").json()
     assert len(hub["siblings"]) == 3
     assert api.client.put("/v1/model_aliases/mine@best", json={"version": 1}).status_code == 200
