@@ -1,9 +1,10 @@
 """The one function that every query for a project's things goes through."""
 
 from collections.abc import Sequence
-from typing import TypedDict, TypeVar
+from functools import cache
+from typing import Any, TypedDict, TypeVar, cast
 
-from sqlalchemy import ColumnElement, Select, select
+from sqlalchemy import ColumnElement, Select, bindparam, select
 from sqlalchemy.orm import Session
 
 from app.db.audit import AuditEntry
@@ -31,6 +32,8 @@ NAMES = {
     WebhookDelivery: "delivery",
 }
 
+_PROJECT_ID, _ROW_ID = "owner", "row"
+
 
 class Ends(TypedDict):
     """What a page says of the ids on it."""
@@ -56,8 +59,8 @@ def find(
     Raises:
         NotFound: There is none, or it is another project's; the two look the same.
     """
-    row = owned(table, project_id).where(table.id == row_id, *conditions)
-    return _only(session, table, row)
+    query = _by_id(table).where(*conditions) if conditions else _by_id(table)
+    return _only(session, table, query, project_id, row_id)
 
 
 def find_to_change(session: Session, table: type[Owned], project_id: str, row_id: str) -> Owned:
@@ -66,8 +69,8 @@ def find_to_change(session: Session, table: type[Owned], project_id: str, row_id
     Raises:
         NotFound: As ``find``; also where it was deleted while this waited for it.
     """
-    row = owned(table, project_id).where(table.id == row_id).with_for_update()
-    return _only(session, table, row)
+    query = _by_id(table).with_for_update()
+    return _only(session, table, query, project_id, row_id)
 
 
 def find_to_name(session: Session, table: type[Owned], project_id: str, row_id: str) -> Owned:
@@ -78,8 +81,8 @@ def find_to_name(session: Session, table: type[Owned], project_id: str, row_id: 
     Raises:
         NotFound: As ``find``; also where it was deleted while this waited for it.
     """
-    row = owned(table, project_id).where(table.id == row_id)
-    return _only(session, table, row.with_for_update(read=True, key_share=True))
+    query = _by_id(table).with_for_update(read=True, key_share=True)
+    return _only(session, table, query, project_id, row_id)
 
 
 def newest(
@@ -96,8 +99,24 @@ def ends(ids: Sequence[str]) -> Ends:
     return Ends(first_id=ids[0] if ids else None, last_id=ids[-1] if ids else None)
 
 
-def _only(session: Session, table: type[Owned], query: Select[Owned]) -> Owned:
-    row = session.scalar(query.execution_options(populate_existing=True))
+def _by_id(table: type[Owned]) -> Select[Owned]:
+    return cast("Select[Owned]", _built(table))
+
+
+@cache
+def _built(table: type[Owned]) -> Select[Any]:
+    """Build the statement once: that takes longer than the database needs to answer it."""
+    return (
+        select(table)
+        .where(table.project_id == bindparam(_PROJECT_ID), table.id == bindparam(_ROW_ID))
+        .execution_options(populate_existing=True)
+    )
+
+
+def _only(
+    session: Session, table: type[Owned], query: Select[Owned], project_id: str, row_id: str
+) -> Owned:
+    row = session.scalar(query, {_PROJECT_ID: project_id, _ROW_ID: row_id})
     if row is None:
         raise NotFound(f"this project has no {NAMES[table]} with that id")
     return row
