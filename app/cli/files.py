@@ -1,29 +1,24 @@
-"""`stillhouse files`, `models` and `download`: data to the service, models from it."""
+"""`stillhouse files` and `download`: data to the service, results from it."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Column, Table
 
 from app.cli import options
-from app.cli.client import JOBS, Service, connect, print_json
+from app.cli.client import JOBS, Service, connect
 from app.cli.download import download
 from app.cli.progress import byte_bar
 from app.cli.upload import send
 from app.contracts.job import FileEntry, Job
-from app.contracts.registry import Model, Page
-from app.contracts.report_figures import QUALITIES
+from app.contracts.registry import Model
 
-file_commands = typer.Typer(help="Upload data.", no_args_is_help=True)
-model_commands = typer.Typer(
-    help="Teachers and students that jobs have made.", no_args_is_help=True
-)
+commands = typer.Typer(help="Upload data.", no_args_is_help=True)
 console = Console(soft_wrap=True)
 
 
-@file_commands.command()
+@commands.command()
 def upload(
     path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="PATH")],
     upload_id: Annotated[
@@ -42,40 +37,6 @@ def upload(
         typer.echo(file.model_dump_json(indent=2))
     else:
         console.print(file.id, highlight=False)
-
-
-@model_commands.command("list")
-def list_models(
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
-    url: options.Url = None,
-    key_file: options.KeyFile = None,
-    *,
-    as_json: options.Json = False,
-) -> None:
-    """List models, newest first."""
-    with connect(url, key_file) as service:
-        response = service.get("/v1/models", limit=limit)
-    if as_json:
-        print_json(response)
-        return
-    table = Table(
-        Column("model", min_width=42),
-        "name",
-        "version",
-        "role",
-        "architecture",
-        "parameters",
-        "test quality",
-    )
-    for model in Page[Model].model_validate_json(response.content).data:
-        architecture = str(model.architecture.get("name"))
-        numbers = (
-            f"{model.num_parameters:,}",
-            f"{QUALITIES[model.compared_by]} {model.test_quality:.4f}",
-        )
-        version = None if model.version is None else str(model.version)
-        table.add_row(model.id, model.name, version, model.role, architecture, *numbers)
-    console.print(table)
 
 
 def download_files(

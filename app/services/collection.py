@@ -11,6 +11,7 @@ from structlog import get_logger
 from app.db.blobs import UnnamedBlob
 from app.db.checkpoints import CheckpointFile
 from app.db.models import File, JobFile, KnowledgeFile
+from app.db.registry import ModelFile
 from app.db.session import Database, database_now
 from app.storage import NUM_PARTS, Storage, StoredBlob
 
@@ -21,7 +22,7 @@ KEPT_FOR = timedelta(hours=24)
 """A blob is written before the row that names it is; twice ``STALE_AFTER``, so that whoever relies
 on a blob has written it again long before."""
 
-NAMING = (File, JobFile, KnowledgeFile, CheckpointFile)
+NAMING = (File, JobFile, ModelFile, KnowledgeFile, CheckpointFile)
 """The tables whose rows name blobs."""
 
 

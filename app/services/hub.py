@@ -10,9 +10,9 @@ from app.contracts.registry import Model
 from app.db.models import Model as ModelRow
 from app.db.session import Database
 from app.errors import HubNotFound, NotFound
+from app.services.models import read_model
 from app.services.naming import find_model
 from app.services.ownership import owned
-from app.services.results import read_model
 
 MAIN = "main"
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
 
@@ -45,14 +45,17 @@ def downgrade() -> None:
 
 def _give_commits() -> None:
     connection = op.get_bind()
-    files = sa.text("SELECT path, sha256 FROM job_files WHERE job_id = :job_id")
+    of_job = sa.text("SELECT path, sha256 FROM job_files WHERE job_id = :id")
+    of_model = sa.text("SELECT path, sha256 FROM model_files WHERE model_id = :id")
     change = sa.text("UPDATE models SET commit_id = :commit_id WHERE id = :id")
     for model in connection.execute(sa.text("SELECT id, job_id, folder FROM models")).all():
-        folder = f"{model.folder}/"
+        is_made = model.job_id is not None
+        files = connection.execute(
+            of_job if is_made else of_model, {"id": model.job_id if is_made else model.id}
+        )
+        folder = f"{model.folder}/" if is_made else ""
         inside = sorted(
-            [path.removeprefix(folder), sha256]
-            for path, sha256 in connection.execute(files, {"job_id": model.job_id})
-            if path.startswith(folder)
+            [path.removeprefix(folder), sha256] for path, sha256 in files if path.startswith(folder)
         )
         digest = hashlib.sha256(json.dumps(inside).encode()).hexdigest()
         connection.execute(change, {"commit_id": digest[:40], "id": model.id})
