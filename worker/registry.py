@@ -1,5 +1,6 @@
 """Finds the stored bytes of what specs name: uploaded files, registered models, knowledge."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -9,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from app.contracts.model import AnyArchitecture
 from app.db.models import File, Job, JobFile, KnowledgeFile, Model
+from app.db.registry import ModelFile
 
 MODEL_FILES = ("config.json", "model.safetensors")
 """What a model is loaded from."""
@@ -56,16 +58,14 @@ def find_model(session: Session, project_id: str, model_id: str) -> StoredModel:
     )
     if model is None:
         raise InputMissing(f"the model {model_id} is gone")
-    paths = [f"{model.folder}/{name}" for name in MODEL_FILES]
-    files = session.scalars(
-        select(JobFile).where(JobFile.job_id == model.job_id, JobFile.path.in_(paths))
-    ).all()
-    if len(files) != len(paths):
+    files = _files_of(session, model)
+    if len(files) != len(MODEL_FILES):
         raise InputMissing(f"the model {model_id} was not exported as safetensors")
-    result = session.get_one(Job, model.job_id).result or {}
+    # Of a job's model, its job tells.
+    told = model.signature or session.get_one(Job, model.job_id).result or {}
     return StoredModel(
         architecture=_ARCHITECTURE.validate_python(model.architecture),
-        num_outputs=len(result["output_names"]),
+        num_outputs=len(told["output_names"]),
         files={PurePosixPath(f.path).name: StoredFile(f.sha256, f.bytes) for f in files},
     )
 
@@ -73,3 +73,12 @@ def find_model(session: Session, project_id: str, model_id: str) -> StoredModel:
 def knowledge_files(session: Session, knowledge_id: str) -> Inputs:
     rows = session.scalars(select(KnowledgeFile).where(KnowledgeFile.knowledge_id == knowledge_id))
     return {row.path: StoredFile(row.sha256, row.bytes) for row in rows}
+
+
+def _files_of(session: Session, model: Model) -> Sequence[JobFile | ModelFile]:
+    if model.job_id is None:
+        own = ModelFile.model_id == model.id, ModelFile.path.in_(MODEL_FILES)
+        return session.scalars(select(ModelFile).where(*own)).all()
+    paths = [f"{model.folder}/{name}" for name in MODEL_FILES]
+    of_job = JobFile.job_id == model.job_id, JobFile.path.in_(paths)
+    return session.scalars(select(JobFile).where(*of_job)).all()

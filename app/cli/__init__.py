@@ -9,6 +9,7 @@ from app.cli import (
     jobs,
     keys,
     knowledge,
+    models,
     projects,
     service,
     webhooks,
@@ -33,9 +34,9 @@ app.command()(catalog.losses)
 app.add_typer(keys.commands, name="keys")
 app.add_typer(projects.commands, name="projects")
 app.add_typer(jobs.commands, name="jobs")
-app.add_typer(files.file_commands, name="files")
-files.model_commands.add_typer(aliases.commands, name="alias")
-app.add_typer(files.model_commands, name="models")
+app.add_typer(files.commands, name="files")
+models.commands.add_typer(aliases.commands, name="alias")
+app.add_typer(models.commands, name="models")
 app.add_typer(knowledge.commands, name="knowledge")
 app.add_typer(webhooks.commands, name="webhooks")
 app.command("download")(files.download_files)

@@ -1,28 +1,24 @@
-"""`stillhouse files`, `models` and `download`: data to the service, models from it."""
+"""`stillhouse files` and `download`: data to the service, results from it."""
 
 from pathlib import Path
 from typing import Annotated
 
+import httpx2
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-from rich.table import Column, Table
 
 from app.cli import options
 from app.cli.client import JOBS, Service, checked, connect, print_json
 from app.cli.download import download
 from app.contracts.job import FileEntry, Job
-from app.contracts.registry import File, Model, Page
-from app.contracts.report_figures import QUALITIES
+from app.contracts.registry import File, Model
 
-file_commands = typer.Typer(help="Upload data.", no_args_is_help=True)
-model_commands = typer.Typer(
-    help="Teachers and students that jobs have made.", no_args_is_help=True
-)
+commands = typer.Typer(help="Upload data.", no_args_is_help=True)
 console = Console(soft_wrap=True)
 
 
-@file_commands.command()
+@commands.command()
 def upload(
     path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="PATH")],
     url: options.Url = None,
@@ -31,51 +27,20 @@ def upload(
     as_json: options.Json = False,
 ) -> None:
     """Upload a file of data and print its id, which a job's spec can name."""
-    bar = _byte_bar(Console(stderr=True))
-    with connect(url, key_file) as service, bar, bar.open(path, "rb", description="sent") as file:
-        response = checked(
-            service.http.post(
-                "/v1/files", files={"file": (path.name, file)}, data={"purpose": "dataset"}
-            )
-        )
+    with connect(url, key_file) as service:
+        response = send(service, path, "dataset")
     if as_json:
         print_json(response)
     else:
         console.print(File.model_validate_json(response.content).id, highlight=False)
 
 
-@model_commands.command("list")
-def list_models(
-    limit: Annotated[int, typer.Option(min=1, max=100)] = 20,
-    url: options.Url = None,
-    key_file: options.KeyFile = None,
-    *,
-    as_json: options.Json = False,
-) -> None:
-    """List models, newest first."""
-    with connect(url, key_file) as service:
-        response = service.get("/v1/models", limit=limit)
-    if as_json:
-        print_json(response)
-        return
-    table = Table(
-        Column("model", min_width=42),
-        "name",
-        "version",
-        "role",
-        "architecture",
-        "parameters",
-        "test quality",
-    )
-    for model in Page[Model].model_validate_json(response.content).data:
-        architecture = str(model.architecture.get("name"))
-        numbers = (
-            f"{model.num_parameters:,}",
-            f"{QUALITIES[model.compared_by]} {model.test_quality:.4f}",
-        )
-        version = None if model.version is None else str(model.version)
-        table.add_row(model.id, model.name, version, model.role, architecture, *numbers)
-    console.print(table)
+def send(service: Service, path: Path, purpose: str) -> httpx2.Response:
+    """Upload a file, and show on a terminal how far it is."""
+    bar = _byte_bar(Console(stderr=True))
+    with bar, bar.open(path, "rb", description="sent") as file:
+        form = {"file": (path.name, file)}
+        return checked(service.http.post("/v1/files", files=form, data={"purpose": purpose}))
 
 
 def download_files(

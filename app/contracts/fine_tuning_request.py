@@ -85,8 +85,8 @@ class FineTuningRequest(Strict):
     model: str = Field(
         min_length=1,
         max_length=200,
-        description="The student: an architecture's name, or the id of a registered model to go "
-        "on from.",
+        description="The student: an architecture's name, or a model to go on from: its id, NAME, "
+        "NAME@VERSION or NAME@ALIAS.",
     )
     training_file: str = Field(
         min_length=1,

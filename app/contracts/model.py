@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from app.contracts.objective import AnyLoss
-from app.contracts.strict import FileId, KnowledgeId, ModelId, Strict
+from app.contracts.strict import FileId, KnowledgeId, ModelReference, Strict
 from app.contracts.training import Training
 
 Width = Annotated[int, Field(ge=1, le=65_536)]
@@ -66,7 +66,7 @@ class RegisteredTeacher(Strict):
     """A teacher trained earlier: a registered model for the same classes and inputs."""
 
     source: Literal["model"] = "model"
-    model: ModelId
+    model: ModelReference
 
 
 class EnsembleMember(Strict):
@@ -145,7 +145,7 @@ class ModelInitialization(Strict):
     """Start from the weights of a registered model of the same architecture."""
 
     source: Literal["model"] = Field("model", alias="from")
-    model: ModelId
+    model: ModelReference
 
 
 class TeacherInitialization(Strict):

@@ -1,6 +1,8 @@
 """How models are named: by an id, or as `NAME`, `NAME@VERSION` or `NAME@ALIAS`."""
 
+import difflib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 LONGEST_NAME = 96
@@ -39,6 +41,22 @@ def parse(text: str) -> Reference | None:
     if _VERSION.fullmatch(which):
         return Reference(name, version=int(which))
     return Reference(name, alias=which) if _ALIAS.fullmatch(which) else None
+
+
+def unknown_model(given: str, names: Sequence[str]) -> str:
+    """Say that there is no such model, with the nearest of some names that there are."""
+    name = given.partition("@")[0]
+    if name in names:
+        return (
+            f"given {given!r}; the name has no such version or alias, "
+            f"GET /v1/models?name={name} lists what it has"
+        )
+    close = difflib.get_close_matches(name, names, n=1)
+    perhaps = f", perhaps {close[0]!r}" if close else ""
+    return (
+        f"given {given!r}; expected the id of a model that this project has, or NAME, NAME@VERSION "
+        f"or NAME@ALIAS{perhaps}"
+    )
 
 
 def published_name(job_name: str | None, role: str) -> str | None:

@@ -1,4 +1,7 @@
-"""What teaches in a job, and what a spec names by id, each with its JSON pointer."""
+"""What teaches in a job, and what a spec names, each with its JSON pointer."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from app.contracts.dataset import FileDataset
 from app.contracts.job import JobSpec
@@ -24,7 +27,7 @@ def teachers(spec: JobSpec) -> dict[str, TrainedTeacher | RegisteredTeacher]:
 
 
 def registered_teachers(spec: JobSpec) -> dict[str, str]:
-    """Return the ids of the registered models that teach."""
+    """Return the registered models that teach, by id, or as a client names them."""
     return {
         f"{pointer}/model": teacher.model
         for pointer, teacher in teachers(spec).items()
@@ -33,11 +36,25 @@ def registered_teachers(spec: JobSpec) -> dict[str, str]:
 
 
 def named_models(spec: JobSpec) -> dict[str, str]:
-    """Return the ids of all registered models that a job starts from."""
+    """Return all registered models that a job starts from, as ``registered_teachers``."""
     named = registered_teachers(spec)
     if isinstance(spec.student.initialize, ModelInitialization):
         named["/student/initialize/model"] = spec.student.initialize.model
     return named
+
+
+def with_models(spec: JobSpec, ids: Mapping[str, str]) -> JobSpec:
+    """Return a spec that names other models, each at its pointer of ``named_models``."""
+    if not ids:
+        return spec
+    parts: dict[str, Any] = spec.model_dump(mode="json", exclude_unset=True)
+    for pointer, model_id in ids.items():
+        *path, last = pointer.strip("/").split("/")
+        place: Any = parts
+        for name in path:
+            place = place[int(name) if isinstance(place, list) else name]
+        place[last] = model_id
+    return JobSpec.model_validate(parts)
 
 
 def named_files(spec: JobSpec) -> list[str]:

@@ -45,23 +45,35 @@ class DeletedFile(BaseModel):
     deleted: Literal[True] = True
 
 
+class DeletedModel(BaseModel):
+    """What is left of a model that was deleted."""
+
+    object: Literal["model"] = "model"
+    id: str
+    deleted: Literal[True] = True
+
+
 class Model(BaseModel):
-    """A teacher or student that a job has made."""
+    """A teacher or student: a job has made it, or a client has brought it."""
 
     object: Literal["model"] = "model"
     id: str
     name: str | None = Field(
-        description="Its job's, in the letters of a name; a teacher's ends in `-teacher`. With a "
-        "version or an alias it stands for the id: `NAME@3`, `NAME@production`."
+        description="Its job's, in the letters of a name; a teacher's ends in `-teacher`. Or as "
+        "it was registered. With a version or an alias it stands for the id: `NAME@3`, "
+        "`NAME@production`."
     )
     version: int | None = Field(description="Of the name, from 1; no number comes twice.")
     aliases: list[str]
     role: Literal["teacher", "student"]
-    job_id: str
+    description: str | None
+    metadata: dict[str, str]
+    job_id: str | None = Field(description="The job that made it; null where a client brought it.")
     architecture: dict[str, JsonValue]
     num_parameters: int
-    test_quality: float = Field(
-        description="On test, in the figure `compared_by`; higher is better."
+    test_quality: float | None = Field(
+        description="On test, in the figure `compared_by`; higher is better. Null where a client "
+        "brought it: nobody has measured it."
     )
     compared_by: Quality
     files: list[FileEntry]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from app.contracts.job import Metadata, Name, Priority
+from app.contracts.registration import Description
 from app.contracts.registry import ApiKey
 from app.contracts.strict import Moment, Strict
 
@@ -39,6 +40,13 @@ class Edit(Strict):
 
     name: Name | None = Field(None, description="`null` for none.")
     priority: Priority = 0
+    metadata: Metadata = Field(default={}, description="In the place of all that there is.")
+
+
+class ModelEdit(Strict):
+    """What to change of a model; what is not given stays."""
+
+    description: Description | None = Field(None, description="`null` for none.")
     metadata: Metadata = Field(default={}, description="In the place of all that there is.")
 
 

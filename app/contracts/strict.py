@@ -11,9 +11,13 @@ FileId = Annotated[
     str,
     Field(pattern=r"^file-[A-Za-z0-9-]{1,64}$", description="An uploaded file: POST /v1/files."),
 ]
-ModelId = Annotated[
+ModelReference = Annotated[
     str,
-    Field(pattern=r"^model-[A-Za-z0-9-]{1,64}$", description="A registered model: GET /v1/models."),
+    Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(@[A-Za-z0-9][A-Za-z0-9_-]{0,62})?$",
+        description="A model, GET /v1/models: its id, or NAME, NAME@VERSION or NAME@ALIAS as they "
+        "are when the job is posted; `resolved_spec` has the id.",
+    ),
 ]
 KnowledgeId = Annotated[
     str,

@@ -205,26 +205,35 @@ class IdempotencyKey(Table):
 
 
 class Model(Table):
-    """A teacher or student that a job has made; its files are the job's under ``folder``."""
+    """A teacher or student: a job's, with the job's files under ``folder``, or a client's own."""
 
     __tablename__ = "models"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     project_id: Mapped[str] = mapped_column(ForeignKey("projects.id"))
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     role: Mapped[str] = mapped_column(String(16))
-    folder: Mapped[str] = mapped_column(String(64))
+    folder: Mapped[str | None] = mapped_column(String(64))
     name: Mapped[str | None] = mapped_column(String(LONGEST_NAME))
     version: Mapped[int | None] = mapped_column(Integer)
     """Of its name, from 1; both are given when its job succeeds."""
     architecture: Mapped[dict[str, Any]]
+    signature: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    """What a client's own takes and answers; of a job's model, the job tells."""
     num_parameters: Mapped[int] = mapped_column(BigInteger)
-    test_quality: Mapped[float]
+    test_quality: Mapped[float | None]
+    description: Mapped[str | None] = mapped_column(Text)
+    labels: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict, server_default="{}")
     created_at: Mapped[datetime]
 
     __table_args__ = (
         UniqueConstraint("job_id", "role"),
         CheckConstraint(one_of("role", ["teacher", "student"]), "role"),
+        CheckConstraint(
+            "(job_id IS NULL) = (signature IS NOT NULL) AND (job_id IS NULL) = (folder IS NULL) "
+            "AND (job_id IS NULL) = (test_quality IS NULL)",
+            "origin",
+        ),
         Index(None, "project_id", "id"),
         Index(None, "project_id", "name", "version", unique=True),
     )

@@ -1,4 +1,4 @@
-"""The tables of the registry: the names of models, their versions and aliases."""
+"""The tables of the registry: models' names, versions and aliases, and files of clients' own."""
 
 from datetime import datetime
 
@@ -42,15 +42,32 @@ class ModelAlias(Table):
     )
 
 
+class ModelFile(Table):
+    """A file of a model that a client brought."""
+
+    __tablename__ = "model_files"
+
+    model_id: Mapped[str] = mapped_column(ForeignKey("models.id"), primary_key=True)
+    path: Mapped[str] = mapped_column(String(255), primary_key=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64), index=True)
+    media_type: Mapped[str] = mapped_column(String(128))
+
+
 def number_models(session: Session, job: Job) -> None:
     """Make the models of a job the newest versions of their names, where the job has a name."""
     models = session.scalars(select(Model).where(Model.job_id == job.id))
     named = {published_name(job.name, model.role): model for model in models}
     # In the order of the alphabet, so that no two jobs wait for each other's names.
     for name in sorted(name for name in named if name is not None):
-        series = hold_series(session, job.project_id, name)
-        series.newest_version += 1
-        named[name].name, named[name].version = name, series.newest_version
+        number_model(session, named[name], name)
+
+
+def number_model(session: Session, model: Model, name: str) -> None:
+    """Make a model the newest version of a name."""
+    series = hold_series(session, model.project_id, name)
+    series.newest_version += 1
+    model.name, model.version = name, series.newest_version
 
 
 def hold_series(session: Session, project_id: str, name: str) -> ModelSeries:

@@ -162,6 +162,11 @@ def forget_knowledge(session: Session, knowledge_id: str) -> None:
     _change_shown(session, Job.knowledge_id == knowledge_id, knowledge_id=None)
 
 
+def forget_model(session: Session, job_id: str) -> None:
+    """Let a job's entity tag move where a model of it is deleted with its files."""
+    _change_shown(session, Job.id == job_id)
+
+
 def _check_open(job: Job, verb: str) -> None:
     if job.status in FINAL:
         raise Conflict(

@@ -5,23 +5,19 @@ Run as ``python -S -m app.preview MEDIA_TYPE SIZE LABEL DELIMITER``, the last on
 
 import json
 import os
-import resource
-import signal
 import sys
-from types import FrameType
-from typing import IO, NoReturn
+from typing import IO
 
 from app.members import BROKEN, Enough, Refused
 from app.preview import images, parquet, table, tensors
 from app.preview.findings import Broken, Findings
+from app.preview.limits import MOST_SECONDS, limit
 
-MOST_MEMORY_BYTES = 512 * 2**20
-MOST_SECONDS = 8
 ARCHIVES = ("application/zip", "application/gzip", "application/x-tar")
 
 
 def main() -> None:
-    _limit()
+    limit()
     media_type, size, label, delimiter = sys.argv[1:]
     with os.fdopen(0, "rb") as file:
         findings = look(file, media_type, int(size), label, delimiter or None)
@@ -71,23 +67,6 @@ def _look(
     else:
         message = f"starts with {start[:8].hex(' ')}: no table, archive, Parquet or safetensors"
         raise Broken("unknown_kind", f"the file {message}; IDX files are read from an archive")
-
-
-def _limit() -> None:
-    """Take from this process what a look does not need."""
-    for what, most in (
-        (resource.RLIMIT_AS, MOST_MEMORY_BYTES),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 16),
-    ):
-        resource.setrlimit(what, (most, most))
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS + 2))
-    signal.signal(signal.SIGXCPU, _give_up)
-
-
-def _give_up(_number: int, _frame: FrameType | None) -> NoReturn:
-    raise TimeoutError
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 from typing import IO, Any
 
 from app.preview.findings import Broken, Findings
@@ -12,32 +13,75 @@ SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, 
 SIZES |= {"U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
 
 
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor and where its bytes are, counted from the end of the header."""
+
+    dtype: str
+    shape: list[int]
+    start: int
+    stop: int
+
+
 def look(file: IO[bytes], findings: Findings, size: int) -> None:
     """Read the header and hold it against the size of the file."""
     findings.kind = "tensors"
+    tensors = read_header(file, size)
+    findings.num_columns = len(tensors)
+    for name, tensor in tensors.items():
+        findings.column(name, f"{tensor.dtype} {tensor.shape}")
+
+
+def read_header(file: IO[bytes], size: int) -> dict[str, Tensor]:
+    """Return all tensors of a file of ``size`` bytes, in the order of their bytes.
+
+    Afterwards the file stands at the first of these.
+
+    Raises:
+        Broken: The header is too large, or does not describe the file.
+    """
     length = int.from_bytes(file.read(8), "little")
     if length > MOST_HEADER_BYTES or length + 8 > size:
         message = f"the header has {length} bytes of {size}; at most {MOST_HEADER_BYTES} are read"
         raise Broken("too_large", message)
+    header = _parsed(file.read(length))
+    if len(header) > MOST_TENSORS:
+        raise Broken("too_many_tensors", f"{len(header)} tensors; at most {MOST_TENSORS}")
+    tensors = {name: _tensor(name, described) for name, described in header.items()}
+    ordered = sorted(tensors.items(), key=lambda one: (one[1].start, one[1].stop))
+    end = 0
+    for _, tensor in ordered:
+        if tensor.start != end:
+            message = f"bytes {end} to {tensor.start} are no tensor's, or two's"
+            raise Broken("not_safetensors", message)
+        end = tensor.stop
+    if end + 8 + length != size:
+        message = f"the tensors have {end} bytes, the file {size - 8 - length} for them"
+        raise Broken("not_safetensors", message)
+    return dict(ordered)
+
+
+def _parsed(content: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(file.read(length), object_pairs_hook=_without_duplicates)
+        # As text: of bytes, Python would also take UTF-16.
+        header = json.loads(
+            content.decode(), object_pairs_hook=_without_duplicates, parse_int=_natural
+        )
     except (ValueError, RecursionError) as error:
         raise Broken("not_safetensors", f"the header is no JSON: {error}") from None
     if not isinstance(header, dict):
         raise Broken("not_safetensors", "the header is no object")
-    header.pop("__metadata__", None)
-    if len(header) > MOST_TENSORS:
-        raise Broken("too_many_tensors", f"{len(header)} tensors; at most {MOST_TENSORS}")
-    findings.num_columns = len(header)
-    spans = sorted(_span(name, tensor, findings) for name, tensor in header.items())
-    end = 0
-    for start, stop in spans:
-        if start != end:
-            raise Broken("not_safetensors", f"bytes {end} to {start} are no tensor's, or two's")
-        end = stop
-    if end + 8 + length != size:
-        message = f"the tensors have {end} bytes, the file {size - 8 - length} for them"
-        raise Broken("not_safetensors", message)
+    notes = header.pop("__metadata__", {})
+    if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
+        raise Broken("not_safetensors", "its `__metadata__` is no object of texts")
+    return header
+
+
+def _natural(digits: str) -> int:
+    # Also -0, which is no number that others read as whole.
+    if digits.startswith("-"):
+        raise ValueError(f"{digits[:20]} stands where a natural number is expected")
+    return int(digits)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -47,14 +91,14 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-def _span(name: str, tensor: Any, findings: Findings) -> tuple[int, int]:  # noqa: ANN401 (JSON)
+def _tensor(name: str, described: Any) -> Tensor:  # noqa: ANN401 (JSON)
     try:
-        kind, shape = tensor["dtype"], tensor["shape"]
-        start, stop = tensor["data_offsets"]
-        whole = all(isinstance(one, int) and one >= 0 for one in (*shape, start, stop))
-        if whole and stop - start == math.prod(shape) * SIZES[kind]:
-            findings.column(name, f"{kind} {shape}")
-            return start, stop
+        kind, shape = described["dtype"], described["shape"]
+        start, stop = described["data_offsets"]
+        # Not `isinstance`, for which true and false are numbers.
+        whole = all(type(one) is int for one in (*shape, start, stop))
+        if whole and len(described) == 3 and stop - start == math.prod(shape) * SIZES[kind]:  # noqa: PLR2004 (those)
+            return Tensor(kind, shape, start, stop)
     except (KeyError, TypeError, ValueError):
         pass
     raise Broken("not_safetensors", f"tensor {name[:80]!r} is not described as it should be")

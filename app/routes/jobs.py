@@ -1,6 +1,6 @@
 """Jobs: create, list, read, steer, delete."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
@@ -10,26 +10,12 @@ from app.contracts.registry import Page
 from app.contracts.requests import Cancellation, Changes, Edit
 from app.entity_tags import matches
 from app.listing import METADATA_PARAMETER, After, IfMatch, Limit, filters
-from app.repeats import Again
+from app.repeats import CREATED, Again, created
 from app.services import deletion, jobs, posting
 from app.services.filters import Filters
-from app.services.idempotency import Answer
 from app.waiting import until_changed
 
 PATH = "/v1/distillation/jobs"
-
-CREATED: dict[int | str, dict[str, Any]] = {
-    201: {
-        "description": "The job is stored for good.",
-        "headers": {
-            "Location": {"description": "Its path.", "schema": {"type": "string"}},
-            "Idempotency-Replayed": {
-                "description": "`true` where the request had been answered before.",
-                "schema": {"type": "string"},
-            },
-        },
-    }
-}
 
 router = APIRouter(prefix=PATH, tags=["Jobs"])
 
@@ -56,7 +42,8 @@ def create_job(
     if validate_only:
         checked = posting.validate(service.database, caller.project_id, spec)
         return Response(checked.model_dump_json(), media_type="application/json")
-    return _created(posting.create(service.database, service.queue, caller.project_id, spec, again))
+    answer = posting.create(service.database, service.queue, caller.project_id, spec, again)
+    return created(answer, PATH)
 
 
 @router.get(
@@ -134,9 +121,8 @@ def resume_job(job_id: str, caller: JobsWriter, service: Service) -> Job:
 )
 def retry_job(job_id: str, caller: JobsWriter, service: Service, again: Again) -> Response:
     """Queue a new job of the same spec, from the start; the job itself stays as it ended."""
-    return _created(
-        posting.retry(service.database, service.queue, caller.project_id, job_id, again)
-    )
+    answer = posting.retry(service.database, service.queue, caller.project_id, job_id, again)
+    return created(answer, PATH)
 
 
 @router.post(
@@ -162,17 +148,10 @@ def clone_job(
         changes or Changes(),
         request=again,
     )
-    return _created(answer)
+    return created(answer, PATH)
 
 
 @router.delete("/{job_id}", summary="Delete a job", status_code=204)
 def delete_job(job_id: str, caller: JobsWriter, service: Service) -> None:
     """Delete a job that has ended, with its files and models; knowledge it collected stays."""
     deletion.delete_job(service.database, caller.project_id, job_id)
-
-
-def _created(answer: Answer) -> Response:
-    headers = {"Location": f"{PATH}/{answer.job_id}"}
-    if answer.is_replayed:
-        headers["Idempotency-Replayed"] = "true"
-    return Response(answer.content, 201, headers, media_type="application/json")

@@ -10,6 +10,7 @@ from structlog import get_logger
 
 from app.db.checkpoints import CheckpointFile
 from app.db.models import File, JobFile, KnowledgeFile
+from app.db.registry import ModelFile
 from app.db.session import Database
 from app.storage import NUM_PARTS, Storage, StoredBlob
 
@@ -65,6 +66,6 @@ class BlobCollector:
 
 
 def _named(session: Session, digests: list[str]) -> set[str]:
-    tables = (File, JobFile, KnowledgeFile, CheckpointFile)
+    tables = (File, JobFile, ModelFile, KnowledgeFile, CheckpointFile)
     names = [select(table.sha256).where(table.sha256.in_(digests)) for table in tables]
     return set(session.scalars(union(*names)))

@@ -1,4 +1,4 @@
-"""Deletes what jobs have left, but never what another job that has not ended relies on."""
+"""Deletes what jobs and clients have left, but never what a job that has not ended relies on."""
 
 from collections.abc import Iterable
 
@@ -7,14 +7,15 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import FINAL, JobSpec
 from app.contracts.references import named_files, named_models
-from app.contracts.registry import DeletedFile
+from app.contracts.registry import DeletedFile, DeletedModel
 from app.db import wishes
-from app.db.models import File, Job, Knowledge, KnowledgeFile, Model
-from app.db.registry import ModelAlias
+from app.db.models import File, Job, JobFile, Knowledge, KnowledgeFile, Model
+from app.db.registry import ModelAlias, ModelFile
 from app.db.session import Database
 from app.db.uploads import Upload
 from app.errors import Conflict
 from app.services import audit
+from app.services.naming import find_model
 from app.services.ownership import find_to_change, owned
 
 MOST_NAMED = 5
@@ -36,9 +37,35 @@ def delete_job(database: Database, project_id: str, job_id: str) -> None:
         users = _jobs_naming(session, project_id, held)
         if users:
             raise Conflict(f"a model of this job is named by {_listed(users)}; cancel or await it")
-        _require_no_alias(session, held)
+        _require_no_alias(session, held, "a model of this job")
         wishes.delete_job(session, job)
         audit.note(session, project_id, "job.delete", job_id)
+
+
+def delete_model(database: Database, project_id: str, reference: str) -> DeletedModel:
+    """Delete a model with its files, among those of its job too; what else the job has stays.
+
+    Raises:
+        Conflict: A job that has not ended names it, or an alias stands for it.
+    """
+    with database.write() as session:
+        found = find_model(session, project_id, reference)
+        if found.job_id is not None:
+            # First the job, as who deletes a job does.
+            find_to_change(session, Job, project_id, found.job_id)
+        model = find_to_change(session, Model, project_id, found.id)
+        users = _jobs_naming(session, project_id, {model.id})
+        if users:
+            raise Conflict(f"this model is named by {_listed(users)}; cancel or await it")
+        _require_no_alias(session, {model.id}, "this model")
+        if model.job_id is not None:
+            of_model = JobFile.path.startswith(f"{model.folder}/", autoescape=True)
+            session.execute(delete(JobFile).where(JobFile.job_id == model.job_id, of_model))
+            wishes.forget_model(session, model.job_id)
+        session.execute(delete(ModelFile).where(ModelFile.model_id == model.id))
+        session.delete(model)
+        audit.note(session, project_id, "model.delete", model.id)
+        return DeletedModel(id=model.id)
 
 
 def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> None:
@@ -108,14 +135,12 @@ def _named(job: Job) -> set[str]:
     return {*named_models(spec).values(), *named_files(spec)}
 
 
-def _require_no_alias(session: Session, models: set[str]) -> None:
+def _require_no_alias(session: Session, models: set[str], what: str) -> None:
     """Refuse where an alias stands for one of some locked models; none can come to."""
     rows = session.scalars(select(ModelAlias).where(ModelAlias.model_id.in_(models)))
     aliases = [f"{row.name}@{row.alias}" for row in rows]
     if aliases:
-        raise Conflict(
-            f"a model of this job is what {_listed(aliases)} stands for; move or remove the alias"
-        )
+        raise Conflict(f"{what} is what {_listed(aliases)} stands for; move or remove the alias")
 
 
 def _listed(named: Iterable[str]) -> str:

@@ -19,7 +19,9 @@ from app.contracts.model import (
     TrainedTeacher,
 )
 from app.contracts.references import named_files, named_models, registered_teachers
+from app.contracts.registration import Signature
 from app.db.models import File, Job, JobFile, Knowledge, Model
+from app.services.naming import names_of_models
 from app.services.ownership import owned
 
 ARCHITECTURE: TypeAdapter[AnyArchitecture] = TypeAdapter(AnyArchitecture)
@@ -28,7 +30,7 @@ DATASET: TypeAdapter[AnyDataset] = TypeAdapter(AnyDataset)
 
 @dataclass(frozen=True)
 class RegisteredModel:
-    """A model that a job has made, with what its job tells of it."""
+    """A model, with what its job tells of it, or who registered it."""
 
     architecture: AnyArchitecture
     is_exported: bool
@@ -47,6 +49,8 @@ class Facts:
     files: dict[str, str]
     """Media types, by id."""
     knowledge: Knowledge | None
+    model_names: list[str]
+    """Some that the project has; only where the spec names a model that it does not have."""
 
     @property
     def task(self) -> Task:
@@ -95,13 +99,16 @@ def gather(session: Session, project_id: str, spec: JobSpec) -> Facts:
     """Look up all that a spec names."""
     knowledge = None
     if isinstance(spec.teacher, KnowledgeTeacher):
-        named = Knowledge.id == spec.teacher.knowledge
-        knowledge = session.scalar(owned(Knowledge, project_id).where(named))
+        wanted = Knowledge.id == spec.teacher.knowledge
+        knowledge = session.scalar(owned(Knowledge, project_id).where(wanted))
+    named = set(named_models(spec).values())
+    models = _models(session, project_id, named)
     return Facts(
         spec=spec,
-        models=_models(session, project_id, set(named_models(spec).values())),
+        models=models,
         files=_files(session, project_id, named_files(spec)),
         knowledge=knowledge,
+        model_names=names_of_models(session, project_id) if named - models.keys() else [],
     )
 
 
@@ -116,14 +123,16 @@ def _models(session: Session, project_id: str, ids: set[str]) -> dict[str, Regis
     if not ids:
         return {}
     models = session.scalars(owned(Model, project_id).where(Model.id.in_(ids))).all()
-    made_by = {model.job_id for model in models}
+    made_by = {model.job_id for model in models if model.job_id is not None}
     jobs = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(made_by)))}
     stored = session.execute(
         select(JobFile.job_id, JobFile.path).where(JobFile.job_id.in_(made_by))
     )
     paths = {(job_id, path) for job_id, path in stored}
     return {
-        model.id: _model(
+        model.id: _brought(model)
+        if model.job_id is None
+        else _made(
             model,
             jobs[model.job_id],
             is_exported=(model.job_id, f"{model.folder}/model.safetensors") in paths,
@@ -132,7 +141,18 @@ def _models(session: Session, project_id: str, ids: set[str]) -> dict[str, Regis
     }
 
 
-def _model(model: Model, job: Job, *, is_exported: bool) -> RegisteredModel:
+def _brought(model: Model) -> RegisteredModel:
+    signature = Signature.model_validate(model.signature)
+    return RegisteredModel(
+        architecture=ARCHITECTURE.validate_python(model.architecture),
+        is_exported=True,
+        task=signature.task,
+        output_names=signature.output_names,
+        input_shape=tuple(signature.shape),
+    )
+
+
+def _made(model: Model, job: Job, *, is_exported: bool) -> RegisteredModel:
     dataset = DATASET.validate_python(job.resolved_spec["dataset"])
     return RegisteredModel(
         architecture=ARCHITECTURE.validate_python(model.architecture),

@@ -10,12 +10,14 @@ from sqlalchemy.orm import Session
 from app.contracts.dataset import Builtin
 from app.contracts.fine_tuning_request import FineTuningRequest, Hyperparameters
 from app.contracts.job import JobSpec
-from app.contracts.model import Student
+from app.contracts.model import AnyArchitecture, Student
+from app.contracts.naming import unknown_model
 from app.contracts.training import Adamw, Sgd
-from app.db.models import File, Model
-from app.errors import InvalidPayload, Problem
+from app.db.models import File
+from app.errors import InvalidPayload, NotFound, Problem
 from app.services.default_teachers import larger
 from app.services.explanations import explain, pointer_to
+from app.services.naming import find_model, names_of_models
 from app.services.ownership import owned
 from app.services.specs import FILE_KINDS
 
@@ -35,7 +37,10 @@ RENAMED = {
     "/name": "suffix",
 }
 """Where the spec has what a request says in one field of its own."""
-FILE, MODEL = "file-", "model-"
+ARCHITECTURES: list[str] = [
+    one.model_fields["name"].default for one in get_args(get_args(AnyArchitecture)[0])
+]
+FILE = "file-"
 """What an id begins with."""
 
 
@@ -138,16 +143,18 @@ def _name_validation(spec: _Draft, request: FineTuningRequest) -> None:
 
 
 def _name_student(session: Session, project_id: str, spec: _Draft, model: str) -> None:
-    if not model.startswith(MODEL):
+    if model in ARCHITECTURES:
         spec.put(("student", "architecture", "name"), model)
         return
-    row = session.scalar(owned(Model, project_id).where(Model.id == model))
-    if row is None:
-        message = f"given {model!r}; expected the id of a model that this project has"
+    try:
+        row = find_model(session, project_id, model)
+    except NotFound:
+        names = [*ARCHITECTURES, *names_of_models(session, project_id)]
+        message = f"{unknown_model(model, names)}; architectures are {', '.join(ARCHITECTURES)}"
         spec.problems.append(Problem("/student/architecture", "unknown_model", message))
         return
     spec.put(("student", "architecture"), row.architecture)
-    spec.offer(("student", "initialize"), {"from": "model", "model": model})
+    spec.offer(("student", "initialize"), {"from": "model", "model": row.id})
 
 
 def _hyperparameters(request: FineTuningRequest) -> dict[str, Hyperparameters]:
@@ -207,7 +214,7 @@ def _said_elsewhere(request: FineTuningRequest) -> dict[str, str]:
     if "dataset" not in parts:
         said["/dataset"] = "/training_file"
     said |= {f"/{part}": "/model" for part in ("student", "teacher") if part not in parts}
-    if request.model.startswith(MODEL):
+    if request.model not in ARCHITECTURES:
         said |= {"/student/architecture": "/model", "/student/initialize/model": "/model"}
     for pointer, field in RENAMED.items():
         if getattr(request, field) is not None:

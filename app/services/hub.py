@@ -8,7 +8,7 @@ from app.contracts.registry import Model
 from app.db.session import Database
 from app.errors import HubNotFound, NotFound
 from app.services import archives
-from app.services.results import read_model, read_versions
+from app.services.models import read_model, read_versions
 
 MAIN = "main"
 COMMIT_DIGITS = 40

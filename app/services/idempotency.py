@@ -30,14 +30,14 @@ class Repeatable:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a request for a new job is answered with."""
+    """What a request for a new job or model is answered with."""
 
     content: str
-    """The job as JSON, as it was when it was made."""
+    """The job or model as JSON, as it was when it was made."""
     is_replayed: bool
 
     @property
-    def job_id(self) -> str:
+    def made_id(self) -> str:
         return str(json.loads(self.content)["id"])
 
 
@@ -66,13 +66,21 @@ def once(
         else:
             row.answer = make()
             return Answer(row.answer, is_replayed=False)
-    if kept.body_digest != request.body_digest:
-        raise KeyReused(
-            f"the key {request.key[:80]!r} came with another body before; send that again, or "
-            "take a new key",
-            param="Idempotency-Key",
-        )
-    return Answer(kept.answer, is_replayed=True)
+    return _replayed(kept, request)
+
+
+def find_answer(session: Session, project_id: str, request: Repeatable | None) -> Answer | None:
+    """Return the answer to the same request before, where there was one.
+
+    For what takes long before ``once`` can be asked, and would be in vain.
+
+    Raises:
+        KeyReused: The key came with another body before.
+    """
+    if request is None:
+        return None
+    kept = session.get(IdempotencyKey, (project_id, request.path[:MOST_ROUTE], request.key))
+    return None if kept is None else _replayed(kept, request)
 
 
 def forget_old(database: Database) -> None:
@@ -80,6 +88,16 @@ def forget_old(database: Database) -> None:
     with database.write() as session:
         old = IdempotencyKey.created_at < database_now(session) - KEPT_FOR
         session.execute(delete(IdempotencyKey).where(old))
+
+
+def _replayed(kept: IdempotencyKey, request: Repeatable) -> Answer:
+    if kept.body_digest != request.body_digest:
+        raise KeyReused(
+            f"the key {request.key[:80]!r} came with another body before; send that again, or "
+            "take a new key",
+            param="Idempotency-Key",
+        )
+    return Answer(kept.answer, is_replayed=True)
 
 
 def _row(session: Session, identity: tuple[str, str, str], body_digest: str) -> IdempotencyKey:

@@ -1,15 +1,20 @@
 """Finds models by their ids and by their names."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from app.contracts.job import JobSpec
 from app.contracts.naming import parse
+from app.contracts.references import named_models, with_models
 from app.db.models import Model
 from app.db.registry import ModelAlias
 from app.errors import NotFound
 from app.services.ownership import owned
+
+MOST_NAMES = 1000
 
 
 def find_model(session: Session, project_id: str, named: str) -> Model:
@@ -24,6 +29,25 @@ def find_model(session: Session, project_id: str, named: str) -> Model:
             "this project has no such model; expected its id, or NAME, NAME@VERSION or NAME@ALIAS"
         )
     return model
+
+
+def resolve(session: Session, project_id: str, spec: JobSpec) -> JobSpec:
+    """Return a spec that names by their ids the models that it names by names and aliases.
+
+    A name that there is not stays: checking the spec tells it with all else that is wrong.
+    """
+    ids = {}
+    for pointer, named in named_models(spec).items():
+        if parse(named) is not None:
+            with suppress(NotFound):
+                ids[pointer] = find_model(session, project_id, named).id
+    return with_models(spec, ids)
+
+
+def names_of_models(session: Session, project_id: str) -> list[str]:
+    """Return names that models of a project have, of very many some, to find the nearest of."""
+    names = owned(Model, project_id).with_only_columns(Model.name).where(Model.name.is_not(None))
+    return [name for name in session.scalars(names.distinct().limit(MOST_NAMES)) if name]
 
 
 def aliases_of(session: Session, model_ids: Sequence[str]) -> dict[str, list[str]]:

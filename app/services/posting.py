@@ -11,6 +11,7 @@ from structlog import get_logger
 from uuid_utils import uuid7
 
 from app.contracts.job import DesiredStatus, JobSpec, Status, ValidatedSpec
+from app.contracts.references import named_models, with_models
 from app.contracts.requests import Changes
 from app.db import wishes
 from app.db.models import Job
@@ -22,6 +23,7 @@ from app.services.deletion import hold_named
 from app.services.explanations import explain
 from app.services.idempotency import Answer, Repeatable, once
 from app.services.jobs import views
+from app.services.naming import resolve
 from app.services.ownership import find_to_name
 from app.services.surroundings import look_around
 
@@ -34,8 +36,9 @@ RETRIED = (Status.FAILED, Status.CANCELLED)
 def validate(database: Database, project_id: str, spec: JobSpec) -> ValidatedSpec:
     """Check a spec as ``create`` would, and queue nothing."""
     with database.read() as session:
-        warnings = specs.check(session, project_id, spec)
-    return ValidatedSpec(resolved_spec=spec.model_dump(mode="json"), warnings=warnings)
+        resolved = resolve(session, project_id, spec)
+        warnings = specs.check(session, project_id, resolved)
+    return ValidatedSpec(resolved_spec=resolved.model_dump(mode="json"), warnings=warnings)
 
 
 def create(
@@ -126,19 +129,22 @@ def _post(
     with database.write() as session:
         answer = once(session, project_id, request, lambda: make(session))
     if not answer.is_replayed:
-        log.info("job_posted", job_id=answer.job_id)
-        queue.ring(answer.job_id)
+        log.info("job_posted", job_id=answer.made_id)
+        queue.ring(answer.made_id)
     return answer
 
 
 def _spec_of(parent: Job, changes: dict[str, Any]) -> JobSpec:
     """Read a job's spec as it was sent; an earlier version may have taken what this one does not.
 
+    Models are those that the job had, whatever their names stand for by now.
+
     Raises:
         InvalidPayload: This version does not take it.
     """
     try:
-        return JobSpec.model_validate({**parent.spec, **changes})
+        spec = JobSpec.model_validate({**parent.spec, **changes})
+        return with_models(spec, named_models(JobSpec.model_validate(parent.resolved_spec)))
     except ValidationError as error:
         raise InvalidPayload(explain(JobSpec, error.errors())) from None
 
@@ -151,23 +157,24 @@ def _queue(
     parent_id: str | None = None,
 ) -> str:
     """Check a spec and add its job; return the job as JSON."""
-    hold_named(session, project_id, spec)
-    warnings = specs.check(session, project_id, spec)
+    resolved = resolve(session, project_id, spec)
+    hold_named(session, project_id, resolved)
+    warnings = specs.check(session, project_id, resolved)
     quotas.require_room_to_queue(session, project_id)
     around = look_around(session, project_id)
-    row = _new(project_id, spec, warnings, around.now)
+    row = _new(project_id, spec, resolved, warnings, around.now)
     row.parent_id = parent_id
     wishes.create(session, row)
     audit.note(session, project_id, action, row.id)
     return views(session, [row], around)[0].model_dump_json()
 
 
-def _new(project_id: str, spec: JobSpec, warnings: list[str], now: datetime) -> Job:
+def _new(project_id: str, sent: JobSpec, spec: JobSpec, warnings: list[str], now: datetime) -> Job:
     return Job(
         id=f"distjob-{uuid7()}",
         project_id=project_id,
         name=spec.name,
-        spec=spec.model_dump(mode="json", exclude_unset=True),
+        spec=sent.model_dump(mode="json", exclude_unset=True),
         resolved_spec=spec.model_dump(mode="json"),
         labels=spec.metadata,
         priority=spec.priority,

@@ -13,8 +13,8 @@ from app.db.models import Model as ModelRow
 from app.db.session import Database
 from app.errors import Conflict, InvalidPayload, NotFound, Problem, Unavailable
 from app.predictor import Predictor
+from app.services.models import read_model
 from app.services.ownership import find
-from app.services.results import read_model
 from app.storage import Storage
 
 log = get_logger(__name__)
@@ -58,6 +58,11 @@ def predict(
 
 def _require_onnx(model: Model) -> FileEntry:
     file = _onnx(model)
+    if file is None and model.job_id is None:
+        raise Conflict(
+            f"the model has no file {ONNX}, as no model has that a client brought; a student that "
+            "a job distils from it can be asked"
+        )
     if file is None:
         way = "`teacher_onnx`" if model.role == "teacher" else "`onnx` in its `export`"
         raise Conflict(f"the model has no file {ONNX}; a job delivers one with {way}")
@@ -75,7 +80,7 @@ def _onnx(model: Model) -> FileEntry | None:
 
 def _teacher_of(database: Database, project_id: str, model: Model) -> str | None:
     """Return the id of the model that a student learnt from, if it is still there."""
-    if model.role == "teacher":
+    if model.role == "teacher" or model.job_id is None:
         return None
     with database.read() as session:
         job = find(session, Job, project_id, model.job_id)

@@ -5,8 +5,9 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import Status
 from app.contracts.projects import Quotas, Usage, UsageOf
-from app.db.models import File, Job, JobFile, Knowledge, KnowledgeFile
+from app.db.models import File, Job, JobFile, Knowledge, KnowledgeFile, Model
 from app.db.quotas import Quota, QuotaName, count_jobs
+from app.db.registry import ModelFile
 from app.db.session import Database
 from app.db.uploads import Upload, UploadPart
 from app.errors import QuotaExceeded
@@ -124,6 +125,9 @@ def _blobs(project_id: str) -> Subquery:
         owned(Job, project_id)
         .join(JobFile, JobFile.job_id == Job.id)
         .with_only_columns(JobFile.sha256, JobFile.bytes),
+        owned(Model, project_id)
+        .join(ModelFile, ModelFile.model_id == Model.id)
+        .with_only_columns(ModelFile.sha256, ModelFile.bytes),
         owned(Knowledge, project_id)
         .join(KnowledgeFile, KnowledgeFile.knowledge_id == Knowledge.id)
         .with_only_columns(KnowledgeFile.sha256, KnowledgeFile.bytes),

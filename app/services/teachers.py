@@ -10,6 +10,7 @@ from app.contracts.model import (
     MutualTeacher,
     SignalsTeacher,
 )
+from app.contracts.naming import unknown_model
 from app.contracts.references import named_models
 from app.db.models import Knowledge
 from app.errors import Problem
@@ -47,7 +48,7 @@ def _models(facts: Facts) -> Iterator[Problem]:
     for pointer, model_id in named_models(facts.spec).items():
         model = facts.models.get(model_id)
         if model is None:
-            message = f"given {model_id!r}; expected the id of a model that this project has"
+            message = unknown_model(model_id, facts.model_names)
             yield Problem(pointer, "unknown_model", message)
         elif not model.is_exported:
             message = (

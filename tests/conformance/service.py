@@ -16,6 +16,7 @@ from tests.jobs import put_checkpoint
 from tests.onnx_files import tiny_onnx
 from tests.unit.app.refused import put_knowledge
 from tests.unit.app.served import Served, report, serve
+from tests.unit.app.teachers import DIGITS, weights_of
 
 DatabaseKind = Literal["sqlite", "postgres"]
 DATABASES: tuple[DatabaseKind, ...] = get_args(DatabaseKind)
@@ -104,6 +105,16 @@ def furnish(service: Service, client: httpx2.Client, folder: Path) -> None:
         for name, content in (("data.csv", b"a,label\n1,x\n"), ("notes.txt", b"x"))
     ]
     announced = {"filename": "a.csv", "purpose": "dataset", "bytes": 9, "mime_type": "text/csv"}
+    weights = client.post("/v1/files", files={"file": ("model.safetensors", weights_of())})
+    names["file_id"].append(str(_made(weights)["id"]))
+    service.bodies["register_model"] = {
+        **DIGITS,
+        "name": "brought",
+        "weights": names["file_id"][-1],
+    }
+    for _ in range(2):
+        brought = _made(client.post("/v1/models", json=service.bodies["register_model"]))
+        names["model_id"].append(str(brought["id"]))
     names["upload_id"] = [
         str(_made(client.post("/v1/uploads", json=announced))["id"]) for _ in range(2)
     ]

@@ -20,6 +20,7 @@ LAST = ("POST complete", "POST cancel", "DELETE")
 BODIES: dict[str, Any] = {
     "create_job": SPEC,
     "edit_job": {"metadata": {"team": "vision"}},
+    "edit_model": {"description": "wanted", "metadata": {"team": "vision"}},
     "create_fine_tuning_job": {"model": "mlp", "training_file": "digits"},
     "create_file": {"file": b"a,label\n1,x\n"},
     "create_upload": {"filename": "b.csv", "bytes": 9, "mime_type": "text/csv"},

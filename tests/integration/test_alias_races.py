@@ -11,7 +11,7 @@ from app.db import verbs
 from app.db.models import Job, Model
 from app.db.session import Database
 from app.errors import Conflict, NotFound, PreconditionFailed
-from app.services import aliases, deletion, results
+from app.services import aliases, deletion, models
 from tests.jobs import PROJECT_ID, claimed, queued
 from tests.unit.app.conftest import report
 from worker.delivery import add_results
@@ -129,7 +129,7 @@ def test_twenty_jobs_that_end_at_once_have_twenty_versions(database: Database) -
 def test_a_job_is_deleted_or_an_alias_names_its_student_but_never_both(database: Database) -> None:
     for _ in range(5):
         job_id = publish(database)
-        version = results.read_model(database, PROJECT_ID, "digits").version
+        version = models.read_model(database, PROJECT_ID, "digits").version
         assert version is not None
 
         def act(number: int, job_id: str = job_id, version: int = version) -> str:

@@ -12,11 +12,12 @@ from obstore.exceptions import BaseError
 from sqlalchemy import delete
 from sqlalchemy.exc import OperationalError
 
-from app.db.models import File, JobFile, Knowledge, KnowledgeFile
+from app.db.models import File, JobFile, Knowledge, KnowledgeFile, Model
+from app.db.registry import ModelFile
 from app.db.session import Database, database_now
 from app.db.table import Table
 from app.reconciler import collect
-from app.services import collection
+from app.services import collection, deletion
 from app.services.collection import BlobCollector
 from app.storage import NUM_PARTS, Storage
 from tests.jobs import PROJECT_ID, queued
@@ -95,16 +96,32 @@ def knowledge_of(database: Database, sha256: str) -> Iterator[Table]:
     yield KnowledgeFile(knowledge_id="knowledge-1", path="a", bytes=1, sha256=sha256)
 
 
+def model_of(database: Database, sha256: str) -> Iterator[Table]:
+    with database.read() as session:
+        now = database_now(session)
+    yield Model(
+        id="model-1",
+        project_id=PROJECT_ID,
+        role="teacher",
+        architecture={},
+        signature={"task": "classification"},
+        num_parameters=1,
+        created_at=now,
+    )
+    yield ModelFile(model_id="model-1", path="a", bytes=1, sha256=sha256, media_type="text/plain")
+
+
 @pytest.mark.usefixtures("aged")
 def test_only_blobs_that_no_row_names_are_removed(
     database: Database, storage: Storage, put: Put
 ) -> None:
-    kept = [put(f"kept {number}") for number in range(3)]
+    kept = [put(f"kept {number}") for number in range(4)]
     stray = [put(f"stray {number}") for number in range(3)]
     job_file = JobFile(
         job_id=queued(database), path="a", bytes=1, sha256=kept[1], media_type="text/plain"
     )
-    name(database, file_of(database, kept[0]), job_file, *knowledge_of(database, kept[2]))
+    name(database, file_of(database, kept[0]), job_file, *model_of(database, kept[3]))
+    name(database, *knowledge_of(database, kept[2]))
 
     sweep(database, storage)
 
@@ -112,6 +129,7 @@ def test_only_blobs_that_no_row_names_are_removed(
 
     with database.write() as session:
         session.execute(delete(KnowledgeFile))
+    deletion.delete_model(database, PROJECT_ID, "model-1")
     sweep(database, storage)
     assert [digest for digest in kept if storage.find(digest)] == kept[:2]
 

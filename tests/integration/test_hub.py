@@ -194,7 +194,7 @@ def test_the_example_of_the_documentation_runs(
     served: Served, token: str, repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    *_, code = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     for word, value in {
         "http://127.0.0.1:8000": served.url,
         "PROJECT/MODEL": repository,

@@ -56,7 +56,7 @@ def job_ids(database: Database) -> set[str]:
 
 
 def cancelled(database: Database, queue: Queue, spec: JobSpec = SPEC) -> str:
-    job_id = posting.create(database, queue, PROJECT_ID, spec).job_id
+    job_id = posting.create(database, queue, PROJECT_ID, spec).made_id
     with database.write() as session:
         wishes.cancel(session, lifecycle.lock(session, job_id), kill=False)
     return job_id
@@ -80,7 +80,7 @@ def test_requests_that_race_with_one_key_make_exactly_one_job(
 
     made = [answer for answer in answers if not answer.is_replayed]
     assert len(made) == len(KEYS)
-    assert job_ids(database) == {answer.job_id for answer in made}
+    assert job_ids(database) == {answer.made_id for answer in made}
     times = Counter(answer.content for answer in answers)
     assert times == {answer.content: NUM_THREADS for answer in made}
 
@@ -121,7 +121,7 @@ def test_a_request_waits_for_the_end_of_the_one_before_it_and_makes_what_that_di
 
     answer = second.result()
     assert answer.is_replayed == is_made
-    assert job_ids(postgres_database) == (set() if is_made else {answer.job_id})
+    assert job_ids(postgres_database) == (set() if is_made else {answer.made_id})
 
 
 def test_a_job_that_is_deleted_while_it_is_to_be_retried_is_not_found(
@@ -152,8 +152,8 @@ def test_a_job_is_not_deleted_before_the_retry_that_names_it_is_there(
         child = posting.clone(postgres_database, queue, PROJECT_ID, parent, Changes(), request=None)
 
     end.result()
-    assert job_ids(postgres_database) == {child.job_id}
-    shown = jobs.read(postgres_database, PROJECT_ID, child.job_id)
+    assert job_ids(postgres_database) == {child.made_id}
+    shown = jobs.read(postgres_database, PROJECT_ID, child.made_id)
     assert (shown.parent_id, shown.version) == (None, 2)
 
 
@@ -203,4 +203,4 @@ def test_an_answer_is_kept_for_a_day_and_then_removed(database: Database, queue:
         assert session.scalars(select(IdempotencyKey.key)).all() == ["young"]
     assert post("young") == Answer(young.content, is_replayed=True)
     assert not post("old").is_replayed
-    assert old.job_id in job_ids(database)
+    assert old.made_id in job_ids(database)

@@ -23,6 +23,15 @@ from app.db.table import Table
 NOW = "2026-01-01 00:00:00"
 SCORES = {"num_examples": 4, "errors": 1, "accuracy": 0.75}
 SCORES |= {"macro_f1": 0.7, "log_loss": 0.5, "calibration_error": 0.1}
+SERIES: dict[str, Any] = {"project_id": "project-1", "newest_version": 1, "num_moves": 1}
+ALIAS: dict[str, Any] = {
+    "project_id": "project-1",
+    "alias": "best",
+    "model_id": "model-2",
+    "move": 1,
+}
+ALIAS |= {"updated_at": NOW}
+ALIASES = "SELECT model_id, updated_at FROM model_aliases ORDER BY model_id"
 MODEL = {"architecture": "mlp", "num_parameters": 1, "bytes": 4, "latency_seconds": 0.001}
 RESULT_OF_THE_FIRST_VERSION = {
     "teacher": {**MODEL, "epoch": 1, "validation": SCORES, "test": SCORES},
@@ -153,6 +162,46 @@ def test_the_audit_log_keeps_its_entries_and_rules_where_its_targets_grow(
                 database.engine.begin() as connection,
             ):
                 _insert(connection, {"audit_entries": {**entry, "id": "audit-3", **wrong}})
+    database.close()
+
+
+def test_models_of_clients_go_on_the_way_down_and_aliases_of_others_stay(
+    database_url: str,
+) -> None:
+    database = Database(database_url)
+    with database.engine.begin() as connection:
+        _alembic(connection, "upgrade", "0008")
+        _insert_a_job_and_its_model(connection, test_quality=True)
+        connection.execute(text("UPDATE models SET name = 'a', version = 1"))
+        for name in ("a", "b"):
+            _insert(connection, {"model_series": {**SERIES, "name": name}})
+        _insert(connection, {"model_aliases": {**ALIAS, "name": "a", "model_id": "model-1"}})
+    brought: dict[str, Any] = {
+        "id": "model-2",
+        "project_id": "project-1",
+        "role": "teacher",
+        "name": "b",
+    }
+    brought |= {"version": 1, "architecture": "{}", "num_parameters": 1, "created_at": NOW}
+    brought |= {"signature": "{}"}
+    file = {"model_id": "model-2", "path": "a", "bytes": 1, "sha256": "0" * 64, "media_type": "a"}
+    for step, revision in [("upgrade", "head"), ("downgrade", "0008"), ("upgrade", "head")]:
+        with database.engine.begin() as connection:
+            _alembic(connection, step, revision)
+            if revision == "head":
+                _insert(connection, {"models": brought, "model_files": file})
+                _insert(connection, {"model_aliases": {**ALIAS, "name": "b"}})
+        with database.engine.connect() as connection:
+            aliases = connection.execute(text(ALIASES)).all()
+        kept = ("model-1", "2026-01-01 00:00:00")
+        expected = [kept, ("model-2", kept[1])] if revision == "head" else [kept]
+        assert [(row[0], str(row[1])[:19]) for row in aliases] == expected
+    for wrong, rule in (({"role": "pupil"}, "role"), ({"folder": "a"}, "origin")):
+        with (
+            pytest.raises(IntegrityError, match=f"ck_models_{rule}"),
+            database.engine.begin() as connection,
+        ):
+            _insert(connection, {"models": {**brought, "id": "model-3", "version": 2, **wrong}})
     database.close()
 
 

@@ -9,6 +9,9 @@ from pydantic import JsonValue
 from app.contracts.dataset import Builtin
 from app.contracts.export import ExportFormat
 from app.contracts.job import JobSpec
+from app.contracts.model import TrainedTeacher
+from app.contracts.naming import published_name
+from app.contracts.references import named_models
 from app.contracts.report import Report
 from app.contracts.report_figures import (
     QUALITIES,
@@ -121,11 +124,23 @@ def _front_matter(
         ],
     }
     tags = ["knowledge-distillation", *spec.export]
+    bases = _base_models(spec)
     return [
         f"pipeline_tag: {task}",
         f"tags: {json.dumps(tags)}",
+        *([f"base_model: {json.dumps(bases[0] if len(bases) == 1 else bases)}"] if bases else []),
         f"model-index: {json.dumps([{'name': name, 'results': [result]}])}",
     ]
+
+
+def _base_models(spec: JobSpec) -> list[str]:
+    """Return what the student comes from, as far as it is a model that can be asked for.
+
+    The id of a registered one, the name of one that the job itself has trained and publishes.
+    """
+    named = list(dict.fromkeys(named_models(spec).values()))
+    own = published_name(spec.name, "teacher") if isinstance(spec.teacher, TrainedTeacher) else None
+    return named if own is None else [own, *named]
 
 
 def _teacher(report: Report) -> str:

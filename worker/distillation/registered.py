@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from app.contracts.model import AnyArchitecture, ModelInitialization, Student
@@ -17,7 +18,8 @@ def registered_folder(identifier: str, workspace: Workspace, data: InputDescript
     """Return the folder of a registered model that takes and answers what the data holds.
 
     Raises:
-        BadInput: it is not there, or its inputs or classes differ from the data's.
+        BadInput: it is not there, its inputs or classes differ from the data's, or its weights
+            are not its architecture's, or not all finite.
     """
     folder = workspace.input(identifier)
     if not (folder / "config.json").is_file():
@@ -41,6 +43,7 @@ def registered_folder(identifier: str, workspace: Workspace, data: InputDescript
                 f"{_shown(given)}, the data has {_shown(expected)}",
                 hint="use a model trained for the same inputs and classes",
             )
+    _check_weights(identifier, folder)
     return folder
 
 
@@ -88,6 +91,26 @@ def answer_as(
     return description.model_copy(
         update={"output_mean": data.output_mean, "output_std": data.output_std}
     )
+
+
+def _check_weights(identifier: str, folder: Path) -> None:
+    """Look at the weights again: they may be a client's, and nobody here has trained them."""
+    try:
+        weights = load_model(folder).state_dict()
+    except (RuntimeError, SafetensorError) as error:
+        raise BadInput(
+            "weights_do_not_fit",
+            f"the weights of model {identifier!r} are not those of its architecture: "
+            f"{_shown(error)}",
+            hint="take the model.safetensors that belongs to its config.json",
+        ) from None
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise BadInput(
+                "weights_not_finite",
+                f"the tensor {name!r} of model {identifier!r} has a value that is NaN or infinite",
+                hint="use a model whose training did not go astray",
+            )
 
 
 def _check_architecture(identifier: str, given: AnyArchitecture, expected: AnyArchitecture) -> None:

@@ -18,6 +18,7 @@ from tests.jobs import put_checkpoint
 from tests.onnx_files import tiny_onnx
 from tests.unit.app.conftest import Api, spec
 from tests.unit.app.refused import knowledge_of
+from tests.unit.app.teachers import DIGITS, weights_of
 
 MARK = "known-to-the-first-project-alone"
 """In all that the project names and stores: whoever reads it has seen what is not theirs."""
@@ -31,6 +32,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "create_project": {"json": {"name": "a-new-project"}},
     "update_project": {"json": {"quotas": {"queued_jobs": 1000}}},
     "edit_job": {"json": {"metadata": {"mark": MARK}}},
+    "edit_model": {"json": {"description": MARK}},
     "create_webhook": {"json": {"url": f"https://hooks.example.com/{MARK}"}},
     "change_webhook": {"json": {"description": MARK}},
     "predict": {"json": {"inputs": [[1, 2]]}},
@@ -105,6 +107,9 @@ class World:
             named = select(Project.id).where(Project.name == "default")
             self.project_id = session.scalars(named).one()
 
+        # Before anyone calls who may not.
+        weights = api.upload(weights_of(), f"{MARK}.safetensors")
+        self._teacher = {**DIGITS, "weights": weights["id"], "description": MARK}
         self._standing: dict[str, str] = {}
         self._part_ids: dict[str, str] = {}
 
@@ -179,6 +184,8 @@ class World:
         address = re.sub(r":\w+}", "}", route.path).format(**things)
         # A body where one is taken: it is the caller that is to be refused, not the request.
         body = BODIES.get(route.name, {})
+        if route.name == "register_model":
+            body = {"json": self._teacher}
         if route.name == "complete_upload":
             part = self._part_ids.get(things["upload_id"], "part-none")
             body = {"json": {"part_ids": [part]}}

@@ -12,7 +12,7 @@ from tests.unit.app.served import report, serve
 
 
 def test_the_examples_make_and_move_an_alias_and_refuse_who_comes_late(tmp_path: Path) -> None:
-    about_aliases = [one for one in examples("docs/models.md") if "/predict" not in one]
+    about_aliases = [one for one in examples("docs/models.md") if "alias" in one]
     assert len(about_aliases) == 2
     with serve(tmp_path) as served:
         for number in range(2):

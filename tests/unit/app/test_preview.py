@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from app.preview.__main__ import MOST_MEMORY_BYTES, MOST_SECONDS, look
+from app.preview.__main__ import look
 from app.preview.findings import Findings
+from app.preview.limits import MOST_MEMORY_BYTES, MOST_SECONDS
 from app.room import Room
-from app.services import previews
+from app.services import looks
 from app.services.content import inspect
 from app.storage import Storage
 from tests.integration.hostile_archives import GOOD, PACKERS, tables_of_idx
@@ -173,7 +174,7 @@ def test_a_file_in_s3_is_looked_at_as_well(api: Api, s3_url: str) -> None:
 
 
 def test_a_look_that_takes_too_long_is_ended(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(previews, "WALL_SECONDS", 0.001)
+    monkeypatch.setattr(looks, "WALL_SECONDS", 0.001)
     file = api.upload(TABLE)
     found = api.client.get(f"/v1/files/{file['id']}/preview").json()
     assert (found["is_whole"], found["problems"][0]["code"]) == (False, "too_large")
@@ -184,7 +185,7 @@ def test_others_wait_while_many_files_are_looked_at(
 ) -> None:
     file = api.upload(TABLE)
     room = Room("files are looked at", places=1, waiting=0, patience_seconds=0.01)
-    monkeypatch.setattr(previews, "_ROOM", room)
+    monkeypatch.setattr(looks, "_ROOM", room)
     with room.entered():
         assert api.client.get(f"/v1/files/{file['id']}/preview").status_code == 503
     assert api.client.get(f"/v1/files/{file['id']}/preview").status_code == 200

@@ -1,9 +1,11 @@
 """A registered model fits the data, and starts a student as it was."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from app.contracts.dataset import Task
 from app.contracts.model import Student
@@ -101,3 +103,32 @@ def test_a_start_saved_and_loaded_predicts_alike(tmp_path: Path) -> None:
     save_model(student, tmp_path, SMALL, description)
 
     assert torch.equal(load_model(tmp_path)(ROWS), student.eval()(ROWS))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_all_finite_are_refused(value: float, tmp_path: Path) -> None:
+    workspace = with_registered(tmp_path, table_of("regression"))
+    path = workspace.input(REGISTERED) / "model.safetensors"
+    weights = load_file(path)
+    weights["network.classifier.bias"][1] = value
+    save_file(weights, path)
+
+    with pytest.raises(BadInput, match=r"'network\.classifier\.bias' of model 'model-1'") as caught:
+        registered_folder(REGISTERED, workspace, table_of("regression"))
+
+    assert caught.value.code == "weights_not_finite"
+
+
+@pytest.mark.parametrize("damage", ["another tensor", "no safetensors"])
+def test_weights_that_are_not_the_architectures_are_refused(damage: str, tmp_path: Path) -> None:
+    workspace = with_registered(tmp_path, table_of("regression"))
+    path = workspace.input(REGISTERED) / "model.safetensors"
+    if damage == "another tensor":
+        save_file({**load_file(path), "extra": torch.zeros(1)}, path)
+    else:
+        path.write_bytes(b"PK")
+
+    with pytest.raises(BadInput, match="not those of its architecture") as caught:
+        registered_folder(REGISTERED, workspace, table_of("regression"))
+
+    assert caught.value.code == "weights_do_not_fit"

@@ -11,13 +11,15 @@ import onnxruntime
 import pytest
 import torch
 import yaml
+from huggingface_hub import ModelCard
 
 from app.contracts.job import JobSpec
 from app.contracts.message import Manifest
 from app.contracts.report import FullReport
-from tests.unit.worker.distillation.specs import Heard, spec_of, workspace_with
+from tests.unit.worker.distillation.specs import MLP, Heard, spec_of, workspace_with
 from tests.unit.worker.distillation.trained import leave_models
 from worker.distillation.build import load_model, read_config
+from worker.distillation.card import model_card
 from worker.distillation.dataset import Dataset
 from worker.distillation.stages import evaluate, export, prepare
 from worker.distillation.workspace import Workspace
@@ -222,6 +224,39 @@ def test_the_cards_front_matter_is_what_the_hub_reads(outputs: Path) -> None:
         "f1": report["student"]["test"]["macro_f1"],
         "log_loss": report["student"]["test"]["log_loss"],
     }
+
+
+REGISTERED = {"source": "model", "model": "model-1"}
+START = {"architecture": MLP, "initialize": {"from": "model", "model": "model-2"}}
+MEMBERS = [{"teacher": {**REGISTERED, "model": f"model-{number}"}} for number in (3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "bases"),
+    [
+        ({"name": "a b"}, "a-b-teacher"),
+        ({}, None),
+        ({"name": "a", "teacher": REGISTERED}, "model-1"),
+        ({"name": "a", "student": START}, ["a-teacher", "model-2"]),
+        ({"teacher": REGISTERED, "student": START}, ["model-1", "model-2"]),
+        (
+            {"teacher": {"source": "ensemble", "mean": "logits", "members": MEMBERS}},
+            ["model-3", "model-4"],
+        ),
+        ({"name": "a", "teacher": {"source": "knowledge", "knowledge": "knowledge-1"}}, None),
+    ],
+)
+def test_the_card_names_the_models_that_the_student_comes_from(
+    outputs: Path, changes: dict[str, object], bases: object
+) -> None:
+    report = FullReport.model_validate_json((outputs / "report.json").read_text())
+    description = read_config(outputs / "student").description
+
+    card = ModelCard(model_card(spec_of(**changes), description, report))
+
+    assert card.data.get("base_model") == bases
+    (result, *_) = card.data["eval_results"]
+    assert result.metric_value == report.student.test.accuracy
 
 
 def test_the_card_sets_teacher_baseline_and_student_side_by_side(outputs: Path) -> None:
