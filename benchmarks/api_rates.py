@@ -1,8 +1,9 @@
 """How fast jobs are made and read, beside MLflow's server and its runs; exits 1 past the bars.
 
-Both servers have one process, PostgreSQL of the same kind, and the same 8 clients with kept-alive
-connections; they take turns. Bars: 20 and 10 times MLflow's rates, a job made within 50 ms in 99 of
-100 cases, and a page of 20 from 100,000 jobs in at most 1.5 times the time of one from 100.
+All servers have one process, PostgreSQL of the same kind, and the same 8 clients with kept-alive
+connections; they take turns. The third shows what FastAPI and SQLAlchemy take alone. Bars: 20 and
+10 times MLflow's rates, a job made within 50 ms in 99 of 100 cases, and a page of 20 from 100,000
+jobs in at most 1.5 times the time of one from 100.
 
 `python -m benchmarks.api_rates MLFLOW`, the path of MLflow's command in an environment of its own.
 """
@@ -22,6 +23,7 @@ from sqlalchemy import create_engine, func, insert, select, text
 from uuid_utils import uuid7
 
 from app.db.models import Job
+from benchmarks.bare_api import DATABASE_URL, ROWS
 from benchmarks.clients import Heard, ask, crowd, request
 from benchmarks.service import Service, free_port, new_database, postgres, running, serve
 
@@ -53,7 +55,7 @@ RUN: dict[str, Any] = {
 
 @dataclass
 class Peer:
-    """One of the two servers: how things are made and read there."""
+    """One of the servers: how things are made and read there."""
 
     port: int
     create: bytes
@@ -71,11 +73,13 @@ def main(mlflow: Path) -> int:
         with (
             serve(folder, own, STILLHOUSE_KEY_REQUESTS_PER_MINUTE="0") as service,
             _mlflow(mlflow, folder, theirs) as port,
+            _bare(new_database(url, "bare")) as bare_port,
         ):
-            ours, others = _ours(service), _theirs(port)
+            ours, others, least = _ours(service), _theirs(port), _least(bare_port)
             for _ in range(ROUNDS):
-                for peer in (ours, others):
+                for peer in (ours, others, least):
                     _round(peer)
+    _table(ours, others, least)
     return _tell(ours, others, few, many)
 
 
@@ -99,6 +103,22 @@ def _theirs(port: int) -> Peer:
     answer = ask(port, create)
     run_id = json.loads(answer.body)["run"]["info"]["run_id"]
     return Peer(port, create, request("GET", f"{RUNS}/get?run_id={run_id}"), Heard(), Heard())
+
+
+def _least(port: int) -> Peer:
+    create = request("POST", ROWS, "", SPEC)
+    read = request("GET", f"{ROWS}/{json.loads(ask(port, create).body)['id']}")
+    return Peer(port, create, read, Heard(), Heard())
+
+
+@contextmanager
+def _bare(database_url: str) -> Iterator[int]:
+    port = free_port()
+    command: list[str | Path] = [sys.executable, "-m", "uvicorn", "benchmarks.bare_api:create_app"]
+    command += ["--factory", "--no-access-log", "--port", str(port)]
+    environment = {**os.environ, DATABASE_URL: database_url}
+    with running(command, environment, f"http://127.0.0.1:{port}/healthz"):
+        yield port
 
 
 @contextmanager
@@ -157,17 +177,22 @@ def _page_seconds(service: Service) -> list[float]:
     return heard.seconds
 
 
-def _tell(ours: Peer, theirs: Peer, few: float, many: float) -> int:
+def _table(ours: Peer, theirs: Peer, least: Peer) -> None:
     print("| | requests/s | p50 (ms) | p99 (ms) | statuses |")
     print("| --- | ---: | ---: | ---: | --- |")
     for name, heard in (
         ("Stillhouse, a job made", ours.made),
         ("MLflow, a run made", theirs.made),
+        ("FastAPI and SQLAlchemy alone, a row made", least.made),
         ("Stillhouse, a job read", ours.got),
         ("MLflow, a run read", theirs.got),
+        ("FastAPI and SQLAlchemy alone, a row read", least.got),
     ):
         p50, p99 = (1000 * heard.quantile(share) for share in (0.5, 0.99))
         print(f"| {name} | {heard.rate:.0f} | {p50:.1f} | {p99:.1f} | {dict(heard.statuses)} |")
+
+
+def _tell(ours: Peer, theirs: Peer, few: float, many: float) -> int:
     p99 = ours.made.quantile(0.99)
     pages = f"({1000 * many:.1f} and {1000 * few:.1f} ms)"
     bars = [
