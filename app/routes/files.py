@@ -45,8 +45,8 @@ async def receive_upload(
     request: Request, caller: FilesWriter, service: Service
 ) -> AsyncIterator[Form]:
     """Read the form into a temporary file, once the caller is known: a stranger fills no disk."""
-    size = announced_bytes(request)
-    await run_in_threadpool(quotas.require_announced, service.database, caller.project_id, size)
+    if size := announced_bytes(request):
+        await run_in_threadpool(quotas.require_announced, service.database, caller.project_id, size)
     async with receive_form(request, caller.project_id, "file", MOST_UPLOAD_BYTES, FIELDS) as form:
         yield form
 

@@ -18,8 +18,8 @@ async def receive_part(
     request: Request, caller: FilesWriter, service: Service
 ) -> AsyncIterator[Form]:
     """Read the form into a temporary file, once the caller is known."""
-    size = announced_bytes(request)
-    await run_in_threadpool(quotas.require_announced, service.database, caller.project_id, size)
+    if size := announced_bytes(request):
+        await run_in_threadpool(quotas.require_announced, service.database, caller.project_id, size)
     async with receive_form(request, caller.project_id, "data", MOST_PART_BYTES) as form:
         yield form
 
