@@ -4,8 +4,9 @@ SERVICE := .venv/.service-installed
 TOOLS := .venv/.tools-installed
 FASHION := .venv/fashion-mnist
 MLFLOW := .venv-mlflow/bin/mlflow
+AUDIT := .venv-audit/bin/pip-audit
 
-.PHONY: help install demo up test check conformance conformance-full faults-quick faults bench bench-api bench-load bench-files bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows bench-checkpoints
+.PHONY: help install demo up test check audit conformance conformance-full faults-quick faults bench bench-api bench-load bench-files bench-digits bench-images bench-losses bench-missing-class bench-knowledge-rows bench-checkpoints
 .DEFAULT_GOAL := help
 
 help:  ## say what each target does
@@ -27,6 +28,14 @@ check: $(TOOLS)  ## format, lint, types, layers
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(AUDIT)  ## has a pinned version a known vulnerability? asks pypi.org, and so needs the internet
+	$(AUDIT) --requirement constraints.txt --no-deps --disable-pip --strict || \
+	  { echo "make audit: a version is vulnerable, or pypi.org could not be asked; see above" >&2; exit 1; }
+
+$(AUDIT):
+	$(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install --quiet pip-audit==2.10.1
 
 conformance: $(TOOLS)  ## is every answer as /openapi.json says? 10,000 requests on both databases; a minute
 	$(BIN)/python -m tests.conformance --requests 10000

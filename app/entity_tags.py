@@ -1,6 +1,15 @@
-"""Entity tags as clients name them in `If-Match` and `If-None-Match` (RFC 9110, section 8.8.3)."""
+"""Entity tags (RFC 9110, section 8.8.3): of a folder, and as `If-Match` and its kin name them."""
+
+import hashlib
+import json
+from collections.abc import Iterable
 
 ANY = "*"
+
+
+def digest_of(files: Iterable[tuple[str, str]]) -> str:
+    """Return a sha256 in hex that stands for the paths and sha256s of files, in their order."""
+    return hashlib.sha256(json.dumps([*files]).encode()).hexdigest()
 
 
 def named(header: str) -> frozenset[str]:

@@ -81,6 +81,14 @@ class MethodNotAllowed(ServiceError):
     title = "This path does not take this method"
 
 
+class TooSlow(ServiceError):
+    """The body of a request came too slowly, or for too long; its connection is closed."""
+
+    status = 408
+    code = "too_slow"
+    title = "The request came too slowly"
+
+
 class Conflict(ServiceError):
     """The thing is in a state that forbids what was asked."""
 

@@ -17,6 +17,7 @@ from app.errors import BadRequest, ServiceError, TooLarge
 from app.gate import Gate, caller_of
 from app.hardening import secure
 from app.metrics import Metrics
+from app.pace import paced
 from app.services.audit import Caller, acting
 from app.services.payloads import check_json
 
@@ -83,7 +84,7 @@ class Intake:
             if "\0" in scope["path"] or b"%00" in scope["query_string"]:
                 raise BadRequest("the address has a NUL in it")
             if not STREAMED.fullmatch(f"{scope['method']} {scope['path']}"):
-                body = await _whole(receive)
+                body = await _whole(paced(receive))
                 receive = _again(await self._checked(scope, body), receive)
         except ClientDisconnect:
             await problems.respond(Request(scope), BROKEN_OFF)(scope, receive, send)

@@ -27,6 +27,7 @@ from app.errors import (
     RateLimited,
     ServiceError,
     TooMany,
+    TooSlow,
     Unauthorized,
     Unavailable,
 )
@@ -105,8 +106,9 @@ def respond(
             param=error.param,
         ),
     )
-    # OpenAI's clients would otherwise retry a 409; what came too fast they should.
-    retry = {"x-should-retry": str(isinstance(error, RateLimited)).lower()} if is_clients else {}
+    # OpenAI's clients would otherwise retry a 409; what came too fast or too slowly they should.
+    is_pace = isinstance(error, RateLimited | TooSlow)
+    retry = {"x-should-retry": str(is_pace).lower()} if is_clients else {}
     response = JSONResponse(
         body.model_dump(),
         error.status,
@@ -199,6 +201,9 @@ def _headers(error: ServiceError) -> dict[str, str]:
             headers["Content-Range"] = f"bytes */{error.size}"
         case HubNotFound():
             headers["X-Error-Code"] = error.hub_code
+        case TooSlow():
+            # The rest of the body would else be awaited before the next request.
+            headers["Connection"] = "close"
         case TooMany() | Unavailable():
             headers["Retry-After"] = str(error.retry_after_seconds)
     return headers

@@ -4,6 +4,7 @@ from alembic import context
 
 from app.db import (  # noqa: F401 (their tables are the metadata's)
     audit,
+    blobs,
     checkpoints,
     models,
     quotas,

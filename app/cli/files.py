@@ -3,16 +3,16 @@
 from pathlib import Path
 from typing import Annotated
 
-import httpx2
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from app.cli import options
-from app.cli.client import JOBS, Service, checked, connect, print_json
+from app.cli.client import JOBS, Service, connect
 from app.cli.download import download
+from app.cli.progress import byte_bar
+from app.cli.upload import send
 from app.contracts.job import FileEntry, Job
-from app.contracts.registry import File, Model
+from app.contracts.registry import Model
 
 commands = typer.Typer(help="Upload data.", no_args_is_help=True)
 console = Console(soft_wrap=True)
@@ -21,26 +21,22 @@ console = Console(soft_wrap=True)
 @commands.command()
 def upload(
     path: Annotated[Path, typer.Argument(exists=True, dir_okay=False, metavar="PATH")],
+    upload_id: Annotated[
+        str | None,
+        typer.Option("--go-on", metavar="UPLOAD", help="Go on with one of it that broke off."),
+    ] = None,
     url: options.Url = None,
     key_file: options.KeyFile = None,
     *,
     as_json: options.Json = False,
 ) -> None:
-    """Upload a file of data and print its id, which a job's spec can name."""
+    """Upload a file of data, in parts if it is large; print its id, which a job's spec can name."""
     with connect(url, key_file) as service:
-        response = send(service, path, "dataset")
+        file = send(service, path, "dataset", upload_id)
     if as_json:
-        print_json(response)
+        typer.echo(file.model_dump_json(indent=2))
     else:
-        console.print(File.model_validate_json(response.content).id, highlight=False)
-
-
-def send(service: Service, path: Path, purpose: str) -> httpx2.Response:
-    """Upload a file, and show on a terminal how far it is."""
-    bar = _byte_bar(Console(stderr=True))
-    with bar, bar.open(path, "rb", description="sent") as file:
-        form = {"file": (path.name, file)}
-        return checked(service.http.post("/v1/files", files=form, data={"purpose": purpose}))
+        console.print(file.id, highlight=False)
 
 
 def download_files(
@@ -65,7 +61,7 @@ def fetch_all(service: Service, source: str, folder: Path) -> list[FileEntry]:
         route = f"{JOBS}/{source}"
         files = Job.model_validate_json(service.get(route).content).files
     said = []
-    with _byte_bar(Console(stderr=True)) as bar:
+    with byte_bar(Console(stderr=True)) as bar:
         task = bar.add_task("received", total=sum(entry.bytes for entry in files))
         for entry in files:
             came = download(
@@ -76,15 +72,3 @@ def fetch_all(service: Service, source: str, folder: Path) -> list[FileEntry]:
         console.print(line, markup=False, highlight=False)
     console.print(f"{len(files)} files in {folder.absolute()}", markup=False, highlight=False)
     return files
-
-
-def _byte_bar(on: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        console=on,
-        disable=not on.is_terminal,
-        transient=True,
-    )

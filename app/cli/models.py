@@ -10,8 +10,8 @@ from rich.table import Column, Table
 
 from app.cli import options
 from app.cli.client import connect, print_json
-from app.cli.files import send
-from app.contracts.registry import File, Model, Page
+from app.cli.upload import send
+from app.contracts.registry import Model, Page
 from app.contracts.report_figures import QUALITIES
 
 PATH = "/v1/models"
@@ -82,7 +82,7 @@ def register(
     if not isinstance(body, dict):
         raise typer.BadParameter(f"{about} holds {type(body).__name__}; expected a JSON object")
     with connect(url, key_file) as service:
-        file = File.model_validate_json(send(service, weights, "weights").content)
+        file = send(service, weights, "weights")
         response = service.post(PATH, json.dumps({**body, "weights": file.id}).encode())
     if as_json:
         print_json(response)

@@ -1,14 +1,34 @@
-"""A running job as a person watches it: a bar a phase, or lines where there is no terminal."""
+"""What a person watches: bytes that come or go, and a job; where there is no terminal, in lines."""
 
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.text import Text
 
 from app.cli.result import print_result
 from app.contracts.job import Job, Phase, PhaseRecord, Status
+
+
+def byte_bar(on: Console) -> Progress:
+    """Make a bar for bytes; where there is no terminal it shows nothing."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        console=on,
+        disable=not on.is_terminal,
+        transient=True,
+    )
 
 
 class JobDisplay:

@@ -26,8 +26,9 @@ class Quotas(Strict):
     running_jobs: Most = Field(None, description="Jobs that run; one more waits.")
     stored_bytes: Most = Field(
         None,
-        description="Bytes of files, results and knowledge, the same bytes counted once; an upload "
-        "over it is refused, and so are jobs once it is reached.",
+        description="Bytes of files, results and knowledge, the same bytes counted once, and of "
+        "parts of uploads; what is deleted counts until it is collected. An upload over it is "
+        "refused, and so are jobs once it is reached.",
     )
 
 

@@ -217,6 +217,8 @@ class Model(Table):
     name: Mapped[str | None] = mapped_column(String(LONGEST_NAME))
     version: Mapped[int | None] = mapped_column(Integer)
     """Of its name, from 1; both are given when its job succeeds."""
+    commit_id: Mapped[str | None] = mapped_column(String(40))
+    """Stands for its files, to clients of the Hugging Face Hub; given at that moment too."""
     architecture: Mapped[dict[str, Any]]
     signature: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """What a client's own takes and answers; of a job's model, the job tells."""
@@ -236,6 +238,7 @@ class Model(Table):
         ),
         Index(None, "project_id", "id"),
         Index(None, "project_id", "name", "version", unique=True),
+        Index(None, "project_id", "commit_id"),
     )
 
 

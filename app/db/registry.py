@@ -1,5 +1,6 @@
 """The tables of the registry: models' names, versions and aliases, and files of clients' own."""
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Integer, String, select
@@ -7,8 +8,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from app.contracts.naming import LONGEST_ALIAS, LONGEST_NAME, published_name
-from app.db.models import Job, Model
+from app.db.models import Job, JobFile, Model
 from app.db.table import Table
+from app.entity_tags import digest_of
+
+COMMIT_DIGITS = 40
 
 
 class ModelSeries(Table):
@@ -56,7 +60,12 @@ class ModelFile(Table):
 
 def number_models(session: Session, job: Job) -> None:
     """Make the models of a job the newest versions of their names, where the job has a name."""
-    models = session.scalars(select(Model).where(Model.job_id == job.id))
+    models = session.scalars(select(Model).where(Model.job_id == job.id)).all()
+    files = session.scalars(select(JobFile).where(JobFile.job_id == job.id)).all()
+    for model in models:
+        folder = f"{model.folder}/"
+        inside = [file for file in files if file.path.startswith(folder)]
+        model.commit_id = commit_of({f.path.removeprefix(folder): f.sha256 for f in inside})
     named = {published_name(job.name, model.role): model for model in models}
     # In the order of the alphabet, so that no two jobs wait for each other's names.
     for name in sorted(name for name in named if name is not None):
@@ -68,6 +77,11 @@ def number_model(session: Session, model: Model, name: str) -> None:
     series = hold_series(session, model.project_id, name)
     series.newest_version += 1
     model.name, model.version = name, series.newest_version
+
+
+def commit_of(files: Mapping[str, str]) -> str:
+    """Return what stands for the files of a model, by their paths, as a commit does."""
+    return digest_of(sorted(files.items()))[:COMMIT_DIGITS]
 
 
 def hold_series(session: Session, project_id: str, name: str) -> ModelSeries:

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Index,
     String,
     UniqueConstraint,
+    true,
 )
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -41,7 +42,7 @@ class Upload(Table):
 
 
 class UploadPart(Table):
-    """A part that has arrived; the same bytes are one part, however often they come."""
+    """A part; the same bytes are one part of an upload, however often they come."""
 
     __tablename__ = "upload_parts"
 
@@ -50,5 +51,8 @@ class UploadPart(Table):
     bytes: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
+    arrived: Mapped[bool] = mapped_column(server_default=true())
+    """Not while its bytes are on their way to the storage; if they came too late for the upload,
+    never: they count until the upload is forgotten."""
 
     __table_args__ = (UniqueConstraint("upload_id", "sha256"),)

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from app.contracts.job import FINAL, DesiredStatus, Status
+from app.db.blobs import note_released
 from app.db.checkpoints import Checkpoint, forget
 from app.db.lifecycle import Actor, Event, amend, transition, write_event
 from app.db.models import (
@@ -149,6 +150,8 @@ def delete_job(session: Session, job: Job) -> None:
     if job.status not in FINAL:
         raise Conflict(f"the job is {job.status}; only one that has ended can be deleted")
     forget(session, select(Checkpoint.id).where(Checkpoint.job_id == job.id))
+    blobs = select(JobFile.sha256, JobFile.bytes).where(JobFile.job_id == job.id)
+    note_released(session, job.project_id, blobs)
     for table in (JobEvent, JobMetric, JobLog, JobFile, Model):
         session.execute(delete(table).where(table.job_id == job.id))
     of_job = Knowledge.job_id == job.id

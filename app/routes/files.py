@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
@@ -12,9 +13,9 @@ from app.contracts.preview import Preview
 from app.contracts.registry import DeletedFile, File, Page
 from app.contracts.uploads import MOST_UPLOAD_BYTES
 from app.downloads import RESPONSES, Blob, serve
-from app.forms import Form, form_schema, receive_form
+from app.forms import Form, announced_bytes, form_schema, receive_form
 from app.listing import After
-from app.services import deletion, files, previews
+from app.services import deletion, files, previews, quotas
 
 FIELDS = {
     "purpose": {"type": "string", "pattern": f"^{files.PURPOSE.pattern}$", "default": "dataset"}
@@ -40,9 +41,13 @@ class Id(Convertor[str]):
 register_url_convertor("id", Id())
 
 
-async def receive_upload(request: Request, _caller: FilesWriter) -> AsyncIterator[Form]:
+async def receive_upload(
+    request: Request, caller: FilesWriter, service: Service
+) -> AsyncIterator[Form]:
     """Read the form into a temporary file, once the caller is known: a stranger fills no disk."""
-    async with receive_form(request, "file", MOST_UPLOAD_BYTES, FIELDS) as form:
+    if size := announced_bytes(request):
+        await run_in_threadpool(quotas.require_announced, service.database, caller.project_id, size)
+    async with receive_form(request, caller.project_id, "file", MOST_UPLOAD_BYTES, FIELDS) as form:
         yield form
 
 

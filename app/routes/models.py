@@ -9,6 +9,7 @@ from app.contracts.registration import NewModel
 from app.contracts.registry import DeletedModel, Model, Page
 from app.contracts.requests import ModelEdit
 from app.downloads import RESPONSES, serve_entry, serve_made
+from app.entity_tags import digest_of
 from app.listing import After, IfMatch, Limit
 from app.repeats import CREATED, Again, created
 from app.services import archives, deletion, models, registration
@@ -113,5 +114,5 @@ def download_model(
     """Give all files of a model in one zip, whose bytes are the same each time."""
     model = models.read_model(service.database, caller.project_id, model_id)
     content = archives.stream(service.storage, model.files)
-    digest = archives.digest(model.files)
+    digest = digest_of((file.path, file.sha256) for file in model.files)
     return serve_made(request, content, digest, "application/zip", f"{model.id}.zip")

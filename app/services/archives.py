@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 from collections.abc import Iterator, Sequence
 from zipfile import ZipFile, ZipInfo
 
@@ -12,12 +11,6 @@ from app.storage import Storage
 FIRST_MOMENT = (1980, 1, 1, 0, 0, 0)
 """The first that a zip can name: what differs between two downloads must not be the date."""
 READABLE = 0o100644 << 16
-
-
-def digest(files: Sequence[FileEntry]) -> str:
-    """Return a sha256 in hex that stands for the paths and bytes of all files."""
-    content = json.dumps([[file.path, file.sha256] for file in files])
-    return hashlib.sha256(content.encode()).hexdigest()
 
 
 def stream(storage: Storage, files: Sequence[FileEntry]) -> Iterator[bytes]:

@@ -1,17 +1,18 @@
-"""Removes blobs that nothing names any more: what deleted jobs and knowledge have left."""
+"""Removes blobs that nothing names any more: what was deleted, and what was never named."""
 
 import time
 from contextlib import suppress
 from datetime import timedelta
 
-from sqlalchemy import select, union
+from sqlalchemy import ColumnElement, delete, exists, or_, select, union
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
+from app.db.blobs import UnnamedBlob
 from app.db.checkpoints import CheckpointFile
 from app.db.models import File, JobFile, KnowledgeFile
 from app.db.registry import ModelFile
-from app.db.session import Database
+from app.db.session import Database, database_now
 from app.storage import NUM_PARTS, Storage, StoredBlob
 
 log = get_logger(__name__)
@@ -20,6 +21,9 @@ EVERY_SECONDS = 3600.0
 KEPT_FOR = timedelta(hours=24)
 """A blob is written before the row that names it is; twice ``STALE_AFTER``, so that whoever relies
 on a blob has written it again long before."""
+
+NAMING = (File, JobFile, ModelFile, KnowledgeFile, CheckpointFile)
+"""The tables whose rows name blobs."""
 
 
 class BlobCollector:
@@ -37,10 +41,26 @@ class BlobCollector:
             return
         for blobs in self._storage.list_part(self._part):
             self._collect([blob for blob in blobs if blob.age > KEPT_FOR])
+        self._forget()
         self._remove_unfinished()
         self._part = (self._part + 1) % NUM_PARTS
         if self._part == 0:
             self._rests_until = time.monotonic() + EVERY_SECONDS
+
+    def _forget(self) -> None:
+        """Let blobs of this part count as unnamed no longer that are named by now, or are gone."""
+        prefix = f"{self._part:02x}"
+        of_part = UnnamedBlob.sha256.between(prefix, f"{prefix}g")
+        names = [exists().where(table.sha256 == UnnamedBlob.sha256) for table in NAMING]
+        with self._database.write() as session:
+            now = database_now(session)
+            _forget(session, of_part, or_(*names), UnnamedBlob.noted_at < now)
+            # Younger ones may only not have come yet.
+            is_old = UnnamedBlob.noted_at < now - KEPT_FOR
+            old = session.scalars(select(UnnamedBlob.sha256).where(of_part, is_old)).all()
+        gone = [sha256 for sha256 in old if self._storage.find(sha256) is None]
+        with self._database.write() as session:
+            _forget(session, UnnamedBlob.sha256.in_(gone), is_old)
 
     def _remove_unfinished(self) -> None:
         """Remove what a kill in the middle of a write has left of this part."""
@@ -54,7 +74,9 @@ class BlobCollector:
         if not old:
             return
         with self._database.read() as session:
+            asked_at = database_now(session)
             named = _named(session, [blob.sha256 for blob in old])
+        removed = []
         for blob in old:
             if blob.sha256 in named:
                 continue
@@ -62,10 +84,19 @@ class BlobCollector:
             now = self._storage.find(blob.sha256)
             if now is not None and now.age > KEPT_FOR:
                 self._storage.delete(blob.sha256)
+                removed.append(blob.sha256)
                 log.info("blob_collected", sha256=blob.sha256, bytes=blob.bytes)
+        with self._database.write() as session:
+            # Not what somebody has noted since: it is about to come again.
+            _forget(session, UnnamedBlob.sha256.in_(removed), UnnamedBlob.noted_at < asked_at)
 
 
 def _named(session: Session, digests: list[str]) -> set[str]:
-    tables = (File, JobFile, ModelFile, KnowledgeFile, CheckpointFile)
-    names = [select(table.sha256).where(table.sha256.in_(digests)) for table in tables]
+    names = [select(table.sha256).where(table.sha256.in_(digests)) for table in NAMING]
     return set(session.scalars(union(*names)))
+
+
+def _forget(session: Session, *which: ColumnElement[bool]) -> None:
+    session.execute(
+        delete(UnnamedBlob).where(*which), execution_options={"synchronize_session": False}
+    )

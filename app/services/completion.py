@@ -17,7 +17,7 @@ from app.services import audit, quotas
 from app.services.content import Content, inspect
 from app.services.files import add_file
 from app.services.ownership import find, find_to_change
-from app.services.uploads import parts_of, require_pending, upload_view
+from app.services.uploads import parts_of, remove_parts, require_pending, upload_view
 from app.storage import Storage
 
 log = get_logger(__name__)
@@ -61,7 +61,7 @@ def complete_upload(
         upload = find_to_change(session, Upload, project_id, upload_id)
         if not _is_done(upload, completion):
             require_pending(session, upload)
-            session.execute(delete(UploadPart).where(UploadPart.upload_id == upload_id))
+            remove_parts(session, upload_id)
             file = add_file(session, project_id, content, upload.filename, upload.purpose)
             upload.status, upload.file_id = "completed", file.id
             upload.part_ids = completion.part_ids
@@ -107,8 +107,10 @@ def _put_together(
 ) -> Content:
     content = inspect(_chunks(storage, parts), with_md5=completion.md5 is not None)
     _check(content, completion)
-    with database.read() as session:
-        quotas.require_room_to_store(session, project_id, content.size, content.sha256)
+    # However often a part is named: the file is counted in full, in the place of its parts.
+    sizes = {part.id: part.bytes for part in parts}
+    with database.write() as session:
+        quotas.reserve(session, project_id, content, sum(sizes.values()))
     storage.put_chunks(content.sha256, content.size, _chunks(storage, parts))
     return content
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import String, cast, delete, or_, select, update
+from sqlalchemy import String, and_, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.contracts.job import FINAL, JobSpec
 from app.contracts.references import named_files, named_models
 from app.contracts.registry import DeletedFile, DeletedModel
 from app.db import wishes
+from app.db.blobs import note_released
 from app.db.models import File, Job, JobFile, Knowledge, KnowledgeFile, Model
 from app.db.registry import ModelAlias, ModelFile
 from app.db.session import Database
@@ -60,9 +61,13 @@ def delete_model(database: Database, project_id: str, reference: str) -> Deleted
         _require_no_alias(session, {model.id}, "this model")
         if model.job_id is not None:
             of_model = JobFile.path.startswith(f"{model.folder}/", autoescape=True)
-            session.execute(delete(JobFile).where(JobFile.job_id == model.job_id, of_model))
+            files = and_(JobFile.job_id == model.job_id, of_model)
+            note_released(session, project_id, select(JobFile.sha256, JobFile.bytes).where(files))
+            session.execute(delete(JobFile).where(files))
             wishes.forget_model(session, model.job_id)
-        session.execute(delete(ModelFile).where(ModelFile.model_id == model.id))
+        brought = ModelFile.model_id == model.id
+        note_released(session, project_id, select(ModelFile.sha256, ModelFile.bytes).where(brought))
+        session.execute(delete(ModelFile).where(brought))
         session.delete(model)
         audit.note(session, project_id, "model.delete", model.id)
         return DeletedModel(id=model.id)
@@ -82,13 +87,16 @@ def delete_knowledge(database: Database, project_id: str, knowledge_id: str) -> 
         if users:
             raise Conflict(f"this knowledge is used by {_listed(users)}; cancel or await it")
         wishes.forget_knowledge(session, found.id)
-        session.execute(delete(KnowledgeFile).where(KnowledgeFile.knowledge_id == found.id))
+        files = KnowledgeFile.knowledge_id == found.id
+        blobs = select(KnowledgeFile.sha256, KnowledgeFile.bytes).where(files)
+        note_released(session, project_id, blobs)
+        session.execute(delete(KnowledgeFile).where(files))
         session.delete(found)
         audit.note(session, project_id, "knowledge.delete", knowledge_id)
 
 
 def delete_file(database: Database, project_id: str, file_id: str) -> DeletedFile:
-    """Delete an uploaded file; its bytes go when nothing else holds them.
+    """Delete an uploaded file; its bytes go when nothing else holds them, and count until then.
 
     Raises:
         Conflict: A job that has not ended names it.
@@ -99,6 +107,8 @@ def delete_file(database: Database, project_id: str, file_id: str) -> DeletedFil
         if users:
             raise Conflict(f"this file is named by {_listed(users)}; cancel or await it")
         session.execute(update(Upload).where(Upload.file_id == file_id).values(file_id=None))
+        blob = select(File.sha256, File.bytes).where(File.id == file_id)
+        note_released(session, project_id, blob)
         session.delete(file)
         audit.note(session, project_id, "file.delete", file_id)
     return DeletedFile(id=file_id)

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
 from app.contracts.registry import File, Page
+from app.db.blobs import forget_unnamed
 from app.db.models import File as FileRow
 from app.db.session import Database, database_now
 from app.errors import InvalidPayload, Problem
@@ -41,9 +42,9 @@ def store_file(
     found = inspect(chunks_of(content))
     if found.size == 0:
         raise InvalidPayload([Problem("/file", "empty_file", f"{filename!r} has no bytes")])
-    # Asked before the bytes go to storage, which would else fill with what is then refused.
-    with database.read() as session:
-        quotas.require_room_to_store(session, project_id, found.size, found.sha256)
+    # Counted before the bytes go to storage, which would else fill with what is then refused.
+    with database.write() as session:
+        quotas.reserve(session, project_id, found)
     storage.put_chunks(found.sha256, found.size, chunks_of(content))
     with database.write() as session:
         row = add_file(session, project_id, found, filename, purpose)
@@ -59,7 +60,7 @@ def add_file(
     Raises:
         QuotaExceeded: The project would have more stored than it may.
     """
-    quotas.require_room_to_store(session, project_id, content.size, content.sha256)
+    quotas.require_room_to_store(session, project_id, content)
     row = FileRow(
         id=f"file-{uuid7()}",
         project_id=project_id,
@@ -72,6 +73,7 @@ def add_file(
     )
     session.add(row)
     session.flush()
+    forget_unnamed(session, project_id, content.sha256)
     return row
 
 

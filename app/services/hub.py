@@ -2,16 +2,19 @@
 
 from contextlib import suppress
 
+from sqlalchemy.orm import Session
+
 from app.contracts.hub import Repository, Sibling, TreeFile
 from app.contracts.job import FileEntry
 from app.contracts.registry import Model
+from app.db.models import Model as ModelRow
 from app.db.session import Database
 from app.errors import HubNotFound, NotFound
-from app.services import archives
-from app.services.models import read_model, read_versions
+from app.services.models import read_model
+from app.services.naming import find_model
+from app.services.ownership import owned
 
 MAIN = "main"
-COMMIT_DIGITS = 40
 
 
 def read_repository(
@@ -63,22 +66,33 @@ def _find(
     missing = HubNotFound("this project has no model with that id or name", "RepoNotFound")
     if project != caller_project:
         raise missing
-    try:
-        newest = read_model(database, project, model_id)
-    except NotFound:
-        raise missing from None
-    is_name = model_id == newest.name
-    if is_name and revision != MAIN:
+    with database.read() as session:
+        try:
+            newest = find_model(session, project, model_id)
+        except NotFound:
+            raise missing from None
+        found = newest if revision == MAIN else _at(session, newest, model_id, revision)
+    assert found.commit_id is not None  # noqa: S101 (its job has succeeded)
+    return read_model(database, project, found.id), found.commit_id
+
+
+def _at(session: Session, newest: ModelRow, model_id: str, revision: str) -> ModelRow:
+    """Return the model at a commit, a version or an alias of a name; of an id there is one commit.
+
+    Raises:
+        HubNotFound: There is none.
+    """
+    if revision == newest.commit_id:
+        return newest
+    others = repr(newest.commit_id)
+    if model_id == newest.name:
+        others = "a version, an alias or a commit"
         with suppress(NotFound):
-            model = read_model(database, project, f"{model_id}@{revision}")
-            return model, _commit(model)
-    for model in read_versions(database, project, model_id) if is_name else [newest]:
-        if revision in {MAIN, _commit(model)}:
-            return model, _commit(model)
-    others = "a version, an alias or a commit" if is_name else repr(_commit(newest))
+            return find_model(session, newest.project_id, f"{model_id}@{revision}")
+        versions = owned(ModelRow, newest.project_id).where(ModelRow.name == model_id)
+        at_commit = versions.where(ModelRow.commit_id == revision)
+        model = session.scalar(at_commit.order_by(ModelRow.version.desc()).limit(1))
+        if model is not None:
+            return model
     message = f"given the revision {revision[:80]!r}; expected {MAIN!r} or {others}"
     raise HubNotFound(message, "RevisionNotFound")
-
-
-def _commit(model: Model) -> str:
-    return archives.digest(model.files)[:COMMIT_DIGITS]

@@ -59,13 +59,6 @@ def read_model(database: Database, project_id: str, reference: str) -> Model:
         return views(session, [find_model(session, project_id, reference)])[0]
 
 
-def read_versions(database: Database, project_id: str, name: str) -> list[Model]:
-    """Read all models of a name, the newest version first."""
-    query = owned(ModelRow, project_id).where(ModelRow.name == name)
-    with database.read() as session:
-        return views(session, session.scalars(query.order_by(ModelRow.version.desc())).all())
-
-
 def read_model_file(database: Database, project_id: str, reference: str, path: str) -> FileEntry:
     """Read one file of a model; ``path`` is within the model's folder."""
     for file in read_model(database, project_id, reference).files:

@@ -5,15 +5,21 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import Status
 from app.contracts.projects import Quotas, Usage, UsageOf
+from app.db.blobs import UnnamedBlob, note_coming
 from app.db.models import File, Job, JobFile, Knowledge, KnowledgeFile, Model
 from app.db.quotas import Quota, QuotaName, count_jobs
 from app.db.registry import ModelFile
 from app.db.session import Database
 from app.db.uploads import Upload, UploadPart
 from app.errors import QuotaExceeded
+from app.services.content import Content
 from app.services.ownership import owned
 
 RETRY_AFTER_SECONDS = 60
+MAKE_ROOM = (
+    "delete files, jobs or knowledge, whose bytes count until they are collected, about a day "
+    "after they came, or ask an administrator for more"
+)
 
 
 def read_usage(database: Database, project_id: str) -> Usage:
@@ -78,28 +84,68 @@ def require_room_to_queue(session: Session, project_id: str) -> None:
     if most is not None and (stored := _stored_bytes(session, project_id)) >= most:
         raise _exceeded(
             f"this project has {stored} bytes stored, and may have {most}, so that there is no "
-            "room for what a job would make; delete jobs or knowledge, or ask an administrator "
-            "for more"
+            f"room for what a job would make; {MAKE_ROOM}"
         )
 
 
-def require_room_to_store(session: Session, project_id: str, size: int, sha256: str) -> None:
+def require_announced(database: Database, project_id: str, size: int) -> None:
+    """As ``require_size``, in a transaction of its own."""
+    with database.read() as session:
+        require_size(session, project_id, size)
+
+
+def require_size(session: Session, project_id: str, size: int) -> None:
+    """Refuse bytes that are more than a project may have in all, before any of them has come.
+
+    Raises:
+        QuotaExceeded: They are.
+    """
+    most = quotas_of(session, [project_id])[project_id].stored_bytes
+    if most is not None and size > most:
+        raise _exceeded(
+            f"the upload has {size} bytes or more, and this project may have {most} stored in all; "
+            "send less, or ask an administrator for more"
+        )
+
+
+def reserve(session: Session, project_id: str, content: Content, replaced_bytes: int = 0) -> None:
+    """As ``require_room_to_store``, and count the bytes from now on, before they are stored.
+
+    ``replaced_bytes`` are stored already and go when these are there. What is reserved counts
+    until a row names it, or until the collector sees that none does and the bytes are gone.
+
+    Raises:
+        QuotaExceeded: The project would have more stored than it may.
+    """
+    most = _lock(session, project_id, QuotaName.STORED_BYTES)
+    if most is not None:
+        if not _has_stored(session, project_id, content.sha256):
+            _require_room(session, project_id, content.size, most, replaced_bytes)
+        note_coming(session, project_id, content.sha256, content.size)
+
+
+def require_room_to_store(session: Session, project_id: str, content: Content) -> None:
     """Keep others from storing files of a project until the transaction ends, if it may have more.
 
-    ``size`` is in bytes; bytes that the project has already, under whatever name, are free.
+    Bytes that the project has already, under whatever name, are free.
 
     Raises:
         QuotaExceeded: It would have more stored than it may.
     """
     most = _lock(session, project_id, QuotaName.STORED_BYTES)
-    if most is None:
-        return
-    stored = _stored_bytes(session, project_id)
-    if stored + size > most and not _has_stored(session, project_id, sha256):
-        raise _exceeded(
-            f"this project has {stored} bytes stored and may have {most}; the upload has {size}; "
-            "delete jobs or knowledge, or ask an administrator for more"
-        )
+    if most is not None and not _has_stored(session, project_id, content.sha256):
+        _require_room(session, project_id, content.size, most)
+
+
+def require_room_for_part(session: Session, project_id: str, size: int) -> None:
+    """As ``require_room_to_store``; of a part nothing is free, as each upload keeps its own.
+
+    Raises:
+        QuotaExceeded: The project would have more stored than it may.
+    """
+    most = _lock(session, project_id, QuotaName.STORED_BYTES)
+    if most is not None:
+        _require_room(session, project_id, size, most)
 
 
 def _lock(session: Session, project_id: str, name: QuotaName) -> int | None:
@@ -107,9 +153,22 @@ def _lock(session: Session, project_id: str, name: QuotaName) -> int | None:
     return session.scalar(query.with_for_update())
 
 
+def _require_room(
+    session: Session, project_id: str, size: int, most: int, replaced_bytes: int = 0
+) -> None:
+    stored = _stored_bytes(session, project_id)
+    if stored + size - replaced_bytes > most:
+        raise _exceeded(
+            f"this project has {stored} bytes stored and may have {most}; the upload has {size}; "
+            f"{MAKE_ROOM}"
+        )
+
+
 def _stored_bytes(session: Session, project_id: str) -> int:
-    blobs = _blobs(project_id)
-    return int(session.scalars(select(func.coalesce(func.sum(blobs.c.bytes), 0))).one())
+    parts = owned(Upload, project_id).join(UploadPart, UploadPart.upload_id == Upload.id)
+    kinds = [_blobs(project_id), parts.with_only_columns(UploadPart.bytes).subquery()]
+    sums = [select(func.coalesce(func.sum(kind.c.bytes), 0)) for kind in kinds]
+    return sum(int(session.scalars(one).one()) for one in sums)
 
 
 def _has_stored(session: Session, project_id: str, sha256: str) -> bool:
@@ -118,7 +177,7 @@ def _has_stored(session: Session, project_id: str, sha256: str) -> bool:
 
 
 def _blobs(project_id: str) -> Subquery:
-    """Select digest and size of all that a project has stored."""
+    """Select digest and size of all that a project has stored, but for parts of uploads."""
     # A union is without duplicates: however many names a blob has, it counts once.
     return union(
         owned(File, project_id).with_only_columns(File.sha256, File.bytes),
@@ -131,9 +190,7 @@ def _blobs(project_id: str) -> Subquery:
         owned(Knowledge, project_id)
         .join(KnowledgeFile, KnowledgeFile.knowledge_id == Knowledge.id)
         .with_only_columns(KnowledgeFile.sha256, KnowledgeFile.bytes),
-        owned(Upload, project_id)
-        .join(UploadPart, UploadPart.upload_id == Upload.id)
-        .with_only_columns(UploadPart.sha256, UploadPart.bytes),
+        select(UnnamedBlob.sha256, UnnamedBlob.bytes).where(UnnamedBlob.project_id == project_id),
     ).subquery()
 
 

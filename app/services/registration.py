@@ -10,12 +10,14 @@ from uuid_utils import uuid7
 
 from app.contracts.registration import NewModel
 from app.contracts.tensors import num_parameters
+from app.db.blobs import forget_unnamed
 from app.db.models import File as FileRow
 from app.db.models import Model
-from app.db.registry import ModelFile, number_model
+from app.db.registry import ModelFile, commit_of, number_model
 from app.db.session import Database, database_now
 from app.errors import InvalidPayload, NotFound, Problem
 from app.services import audit, quotas
+from app.services.content import inspect
 from app.services.files import file_view
 from app.services.idempotency import Answer, Repeatable, find_answer, once
 from app.services.looks import NoLook, look
@@ -51,6 +53,9 @@ def register(
     # No transaction waits while another process reads the weights.
     config = _config(new, _looked_at(storage, weights, new))
     texts = {CONFIG: config} | ({} if new.card is None else {CARD: new.card.encode()})
+    with database.write() as session:
+        for content in texts.values():
+            quotas.reserve(session, project_id, inspect([content]))
     for content in texts.values():
         storage.put_chunks(_digest(content), len(content), [content])
 
@@ -60,10 +65,13 @@ def register(
         file = _weights(session, project_id, new, is_to_stay=True)
         session.add(_model_file(row, WEIGHTS, file.sha256, file.bytes))
         for path, content in texts.items():
-            digest = _digest(content)
-            quotas.require_room_to_store(session, project_id, len(content), digest)
-            session.add(_model_file(row, path, digest, len(content)))
+            found = inspect([content])
+            quotas.require_room_to_store(session, project_id, found)
+            session.add(_model_file(row, path, found.sha256, found.size))
             session.flush()
+            forget_unnamed(session, project_id, found.sha256)
+        digests = {path: _digest(content) for path, content in texts.items()}
+        row.commit_id = commit_of({WEIGHTS: file.sha256, **digests})
         audit.note(session, project_id, "model.create", row.id)
         return views(session, [row])[0].model_dump_json()
 

@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from typing import BinaryIO
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, and_, delete, select
 from sqlalchemy.orm import Session
 from uuid_utils import uuid7
 
@@ -15,7 +15,7 @@ from app.db.uploads import Upload
 from app.db.uploads import UploadPart as UploadPartRow
 from app.errors import Conflict, InvalidPayload, Problem
 from app.services import audit, quotas
-from app.services.content import chunks_of, inspect
+from app.services.content import Content, chunks_of, inspect
 from app.services.files import file_view, name_problems
 from app.services.ownership import find, find_to_change
 from app.storage import Storage
@@ -28,11 +28,13 @@ def create_upload(database: Database, project_id: str, new: NewUpload) -> Upload
 
     Raises:
         InvalidPayload: Its name or purpose is odd.
+        QuotaExceeded: It is more than the project may have in all.
     """
     problems = name_problems(new.filename, new.purpose, "/filename")
     if problems:
         raise InvalidPayload(problems)
     with database.write() as session:
+        quotas.require_size(session, project_id, new.bytes)
         now = database_now(session)
         row = Upload(
             id=f"upload-{uuid7()}",
@@ -68,23 +70,17 @@ def add_part(
     found = inspect(chunks_of(content))
     if found.size == 0:
         raise InvalidPayload([Problem("/data", "empty_part", "the part has no bytes")])
-    with database.read() as session:
-        upload = find(session, Upload, project_id, upload_id)
-        part = _room(session, upload, found.size, found.sha256)
-    if part is None:
+    # Counted before the bytes go to storage, which would else fill with what is then refused.
+    with database.write() as session:
+        upload = find_to_change(session, Upload, project_id, upload_id)
+        part = _announced(session, upload, found)
+    if not part.arrived:
         storage.put_part(upload_id, found.sha256, found.size, chunks_of(content))
         with database.write() as session:
-            upload = find_to_change(session, Upload, project_id, upload_id)
-            part = _room(session, upload, found.size, found.sha256)
-            if part is None:
-                part = UploadPartRow(
-                    id=f"part-{uuid7()}",
-                    upload_id=upload_id,
-                    bytes=found.size,
-                    sha256=found.sha256,
-                    created_at=database_now(session),
-                )
-                session.add(part)
+            require_pending(session, find_to_change(session, Upload, project_id, upload_id))
+            part = session.get_one(UploadPartRow, part.id)
+            if not part.arrived:
+                part.arrived, part.created_at = True, database_now(session)
                 audit.note(session, project_id, "upload.part", upload_id)
     return _part_view(part)
 
@@ -102,7 +98,7 @@ def cancel_upload(
         if upload.status != "cancelled":
             require_pending(session, upload)
             upload.status = "cancelled"
-            session.execute(delete(UploadPartRow).where(UploadPartRow.upload_id == upload_id))
+            remove_parts(session, upload_id)
             audit.note(session, project_id, "upload.cancel", upload_id)
         view = upload_view(session, upload)
     storage.delete_parts(upload_id)
@@ -122,8 +118,13 @@ def require_pending(session: Session, upload: Upload) -> None:
 
 def parts_of(session: Session, upload_id: str) -> list[UploadPartRow]:
     """Read the parts that have arrived, in that order."""
-    query = select(UploadPartRow).where(UploadPartRow.upload_id == upload_id)
-    return list(session.scalars(query.order_by(UploadPartRow.id)))
+    query = select(UploadPartRow).where(_arrived(upload_id))
+    return list(session.scalars(query.order_by(UploadPartRow.created_at, UploadPartRow.id)))
+
+
+def remove_parts(session: Session, upload_id: str) -> None:
+    """Remove the parts that have arrived; one that still comes counts until it is forgotten."""
+    session.execute(delete(UploadPartRow).where(_arrived(upload_id)))
 
 
 def upload_view(session: Session, row: Upload) -> UploadView:
@@ -141,23 +142,37 @@ def upload_view(session: Session, row: Upload) -> UploadView:
     )
 
 
-def _room(session: Session, upload: Upload, size: int, sha256: str) -> UploadPartRow | None:
-    """Return the part that these bytes are already, or None where there is room for a new one."""
+def _announced(session: Session, upload: Upload, found: Content) -> UploadPartRow:
+    """Return the part that these bytes are already, or add one where there is room for it."""
     require_pending(session, upload)
-    parts = parts_of(session, upload.id)
+    of_upload = select(UploadPartRow).where(UploadPartRow.upload_id == upload.id)
+    parts = session.scalars(of_upload).all()
     for part in parts:
-        if part.sha256 == sha256:
+        if part.sha256 == found.sha256:
             return part
     # Parts may be cut anew after a break, and so overlap with those before it.
-    taken = sum(part.bytes for part in parts) + size
-    if size > upload.bytes or taken > 2 * upload.bytes or len(parts) >= MOST_PARTS:
+    taken = sum(part.bytes for part in parts) + found.size
+    if found.size > upload.bytes or taken > 2 * upload.bytes or len(parts) >= MOST_PARTS:
         raise Conflict(
-            f"with this part of {size} bytes the upload would have {taken} bytes in "
+            f"with this part of {found.size} bytes the upload would have {taken} bytes in "
             f"{len(parts) + 1} parts; it was announced with {upload.bytes} bytes, and takes at "
             f"most twice as many, in {MOST_PARTS} parts"
         )
-    quotas.require_room_to_store(session, upload.project_id, size, sha256)
-    return None
+    quotas.require_room_for_part(session, upload.project_id, found.size)
+    part = UploadPartRow(
+        id=f"part-{uuid7()}",
+        upload_id=upload.id,
+        bytes=found.size,
+        sha256=found.sha256,
+        created_at=database_now(session),
+        arrived=False,
+    )
+    session.add(part)
+    return part
+
+
+def _arrived(upload_id: str) -> ColumnElement[bool]:
+    return and_(UploadPartRow.upload_id == upload_id, UploadPartRow.arrived)
 
 
 def _status(upload: Upload, now: datetime) -> str:

@@ -47,7 +47,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Served]:
             yield api
         finally:
             deliverer.send_signal(signal.SIGTERM)
-            code = deliverer.wait(timeout=20)
+            code = deliverer.wait(timeout=60)
     assert code == 0
 
 

@@ -374,7 +374,7 @@ def test_a_checkpoint_counts_though_old_bytes_cannot_be_removed(
     with Keeper(kept.database, kept.storage, claim, kept.folder) as keeper:
         for step in (10, 20, 30):
             keeper.offer(kept.written(step, "training.safetensors"))
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while not kept.rows() or kept.rows()[-1][1] != step:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
@@ -413,7 +413,7 @@ def test_an_optimizer_s_bytes_go_with_their_checkpoint_and_weights_stay(kept: Ke
             message = kept.written(step, "training.safetensors")
             digests.append({file.path[-21:]: file.sha256 for file in message.files})
             keeper.offer(message)
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + 60
             while len(kept.rows()) < min(step // 10, 2) or kept.rows()[-1][1] != step:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
@@ -569,6 +569,6 @@ def test_a_worker_that_dies_takes_its_trainer_along(
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=30)
     assert family
     assert alive == []

@@ -1,5 +1,6 @@
 """Blobs that nothing names are removed in time, and those that something names never."""
 
+import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -9,9 +10,10 @@ from typing import NoReturn
 
 import pytest
 from obstore.exceptions import BaseError
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.exc import OperationalError
 
+from app.db.blobs import UnnamedBlob, note_released
 from app.db.models import File, JobFile, Knowledge, KnowledgeFile, Model
 from app.db.registry import ModelFile
 from app.db.session import Database, database_now
@@ -183,6 +185,35 @@ def test_what_a_kill_has_left_half_written_goes_after_a_day(
     sweep(sqlite_database, storage)
     assert not left.exists()
     assert storage.find(whole) is not None
+
+
+def test_what_is_noted_as_unnamed_is_forgotten_once_it_is_named_or_gone(
+    database: Database, storage: Storage, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named, unnamed = put("named"), put("unnamed")
+    lost = hashlib.sha256(b"never came").hexdigest()
+    job_id = queued(database)
+    name(database, file_of(database, named))
+    for number, sha256 in enumerate([named, unnamed, unnamed, lost]):
+        row = JobFile(job_id=job_id, path=str(number), bytes=1, sha256=sha256, media_type="a/b")
+        name(database, row)
+    with database.write() as session:
+        blobs = select(JobFile.sha256, JobFile.bytes)
+        for _ in range(2):
+            note_released(session, PROJECT_ID, blobs)
+        session.execute(delete(JobFile))
+
+    def noted() -> set[str]:
+        with database.read() as session:
+            return set(session.scalars(select(UnnamedBlob.sha256)))
+
+    assert noted() == {named, unnamed, lost}
+    sweep(database, storage)
+    assert noted() == {unnamed, lost}
+    monkeypatch.setattr(collection, "KEPT_FOR", timedelta(days=-1))
+    sweep(database, storage)
+    assert noted() == set()
+    assert storage.find(named) is not None
 
 
 @pytest.mark.usefixtures("aged")

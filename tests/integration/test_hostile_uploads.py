@@ -18,7 +18,7 @@ from worker.distillation.data import csv, image_archive
 from worker.distillation.errors import BadInput
 
 FILES = [*tables(), *archives(), *parquet_files(), *tensor_files(), *polyglots()]
-MOST_SECONDS = 20
+MOST_SECONDS = 60
 MOST_GROWTH_BYTES = 64 * 2**20
 MOST_ENDED = 3
 

@@ -11,6 +11,7 @@ import pytest
 
 from app.contracts.job import JobSpec
 from app.contracts.registration import NewModel
+from app.contracts.registry import Model
 from app.db.session import Database
 from app.errors import Conflict, InvalidPayload, NotFound
 from app.queue import Queue
@@ -53,6 +54,12 @@ def race(each: Callable[[int], str], num_threads: int = NUM_THREADS) -> Counter[
         return Counter(executor.map(run, range(num_threads)))
 
 
+def versions_of(database: Database) -> list[Model]:
+    """Read the models of the name, the newest first."""
+    wanted = models.Wanted(name="mine")
+    return models.list_models(database, PROJECT_ID, wanted, None, 100).data
+
+
 def test_registrations_that_race_with_one_key_make_one_model(
     database: Database, storage: Storage, new: NewModel
 ) -> None:
@@ -64,7 +71,7 @@ def test_registrations_that_race_with_one_key_make_one_model(
         return "replayed" if answer.is_replayed else "made"
 
     assert race(register, 8) == {"made": 5, "replayed": 3}
-    versions = [model.version for model in models.read_versions(database, PROJECT_ID, "mine")]
+    versions = [model.version for model in versions_of(database)]
     assert versions == [5, 4, 3, 2, 1]
 
 
@@ -78,7 +85,7 @@ def test_weights_that_are_deleted_while_they_are_looked_at_make_no_model(
     monkeypatch.setattr(registration, "look", look_and_delete)
     with pytest.raises(InvalidPayload, match="this project has"):
         registration.register(database, storage, PROJECT_ID, new)
-    assert models.read_versions(database, PROJECT_ID, "mine") == []
+    assert versions_of(database) == []
 
 
 @pytest.mark.parametrize("origin", ["client", "job"])

@@ -20,7 +20,7 @@ from app.errors import QuotaExceeded
 from app.queue import Queue
 from app.reconciler import Reconciler
 from app.services import files, posting, quotas
-from app.storage import Storage
+from app.storage import NUM_PARTS, Storage
 from tests.jobs import PROJECT_ID, SPEC, claimed, queued
 
 NUM_THREADS = 20
@@ -86,6 +86,8 @@ def test_twenty_uploads_at_once_store_no_more_than_the_quota(
         return "stored"
 
     assert race(upload) == {"stored": 5, "refused": NUM_THREADS - 5}
+    # Nor do the bytes of those that were refused lie about.
+    assert sum(len(blobs) for part in range(NUM_PARTS) for blobs in storage.list_part(part)) == 5
 
 
 def test_twenty_workers_at_once_run_no_more_than_the_quota(database: Database) -> None:

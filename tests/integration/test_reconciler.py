@@ -1,6 +1,6 @@
 """Lost jobs are taken back, waiting ones rung for, and an outage reaps nothing."""
 
-import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
 
@@ -20,6 +20,7 @@ from app.reconciler import Reconciler
 from tests.jobs import claimed, queued
 
 SETTINGS = Settings(lease_seconds=0.3, renew_seconds=0.1)
+TICK_SECONDS = 0.05
 
 
 def status_of(database: Database, job_id: str) -> str:
@@ -27,26 +28,43 @@ def status_of(database: Database, job_id: str) -> str:
         return session.get_one(Job, job_id).status
 
 
-def tick_for(reconciler: Reconciler, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        reconciler.tick()
-        time.sleep(0.02)
+@dataclass
+class Clock:
+    """Stands still unless it is told: a busy machine's moments are no other than a quiet one's."""
+
+    seconds: float = 0.0
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def tick_for(self, reconciler: Reconciler, seconds: float) -> None:
+        for _ in range(round(seconds / TICK_SECONDS)):
+            reconciler.tick()
+            self.seconds += TICK_SECONDS
 
 
-def test_a_job_whose_lease_is_over_is_taken_back(database: Database, queue: Queue) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("app.reconciler.time", clock)
+    return clock
+
+
+def test_a_job_whose_lease_is_over_is_taken_back(
+    database: Database, queue: Queue, clock: Clock
+) -> None:
     lost, held = queued(database), queued(database)
     claimed(database, lease_seconds=0)
     claimed(database, lease_seconds=60)
 
-    tick_for(Reconciler(database, queue, SETTINGS), seconds=0.6)
+    clock.tick_for(Reconciler(database, queue, SETTINGS), seconds=0.6)
 
     assert status_of(database, lost) == Status.QUEUED
     assert status_of(database, held) == Status.RUNNING
 
 
 def test_a_worker_that_is_halted_in_a_transaction_holds_up_only_its_own_job(
-    postgres_database: Database, queue: Queue
+    postgres_database: Database, queue: Queue, clock: Clock
 ) -> None:
     database = postgres_database
     halted, lost = queued(database), queued(database)
@@ -55,53 +73,53 @@ def test_a_worker_that_is_halted_in_a_transaction_holds_up_only_its_own_job(
 
     with database.write() as session:
         lifecycle.lock(session, halted)
-        tick_for(Reconciler(database, queue, SETTINGS), seconds=0.6)
+        clock.tick_for(Reconciler(database, queue, SETTINGS), seconds=0.6)
         assert status_of(database, halted) == Status.RUNNING
         assert status_of(database, lost) == Status.QUEUED
 
 
 def test_a_reconciler_that_has_just_started_gives_workers_a_lease_to_renew(
-    database: Database, queue: Queue
+    database: Database, queue: Queue, clock: Clock
 ) -> None:
     job_id = queued(database)
     claimed(database, lease_seconds=0)
 
-    tick_for(Reconciler(database, queue, SETTINGS), seconds=0.15)
+    clock.tick_for(Reconciler(database, queue, SETTINGS), seconds=0.15)
 
     assert status_of(database, job_id) == Status.RUNNING
 
 
 def test_a_reconciler_that_was_stopped_for_a_while_waits_again(
-    database: Database, queue: Queue
+    database: Database, queue: Queue, clock: Clock
 ) -> None:
     reconciler = Reconciler(database, queue, SETTINGS)
-    tick_for(reconciler, seconds=0.4)
-    time.sleep(0.4)
+    clock.tick_for(reconciler, seconds=0.4)
+    clock.seconds += 0.4
     job_id = queued(database)
     claimed(database, lease_seconds=0)
 
-    tick_for(reconciler, seconds=0.15)
+    clock.tick_for(reconciler, seconds=0.15)
     assert status_of(database, job_id) == Status.RUNNING
 
-    tick_for(reconciler, seconds=0.5)
+    clock.tick_for(reconciler, seconds=0.5)
     assert status_of(database, job_id) == Status.QUEUED
 
 
 def test_after_an_outage_of_the_database_workers_have_a_lease_to_renew(
-    database: Database, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    database: Database, queue: Queue, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reconciler = Reconciler(database, queue, SETTINGS)
-    tick_for(reconciler, seconds=0.4)
+    clock.tick_for(reconciler, seconds=0.4)
     job_id = queued(database)
     claimed(database, lease_seconds=0)
     with monkeypatch.context() as outage:
         outage.setattr(database, "read", _away)
         reconciler.tick()
 
-    tick_for(reconciler, seconds=0.15)
+    clock.tick_for(reconciler, seconds=0.15)
     assert status_of(database, job_id) == Status.RUNNING
 
-    tick_for(reconciler, seconds=0.5)
+    clock.tick_for(reconciler, seconds=0.5)
     assert status_of(database, job_id) == Status.QUEUED
 
 

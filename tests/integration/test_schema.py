@@ -16,7 +16,8 @@ from sqlalchemy.exc import IntegrityError
 import migrations
 from app.contracts.report import Report
 from app.db import schema
-from app.db.models import Job
+from app.db.models import Job, Model
+from app.db.registry import commit_of, number_models
 from app.db.session import Database
 from app.db.table import Table
 
@@ -45,6 +46,25 @@ RESULT_OF_THE_FIRST_VERSION = {
     "num_examples": {"train": 8, "validation": 4, "test": 4},
     "class_names": ["no", "yes"],
     "warnings": [],
+}
+
+BROUGHT: dict[str, Any] = {
+    "id": "model-2",
+    "project_id": "project-1",
+    "role": "teacher",
+    "name": "b",
+    "version": 1,
+    "architecture": "{}",
+    "num_parameters": 1,
+    "created_at": NOW,
+    "signature": "{}",
+}
+BROUGHT_FILE = {
+    "model_id": "model-2",
+    "path": "a",
+    "bytes": 1,
+    "sha256": "0" * 64,
+    "media_type": "a",
 }
 
 
@@ -165,6 +185,27 @@ def test_the_audit_log_keeps_its_entries_and_rules_where_its_targets_grow(
     database.close()
 
 
+def test_models_that_are_there_are_given_their_commits(database_url: str) -> None:
+    database = Database(database_url)
+    file = {"job_id": "distjob-1", "bytes": 1, "media_type": "text/plain"}
+    files = {"student/b": "b" * 64, "student/a/c": "c" * 64}
+    with database.engine.begin() as connection:
+        _alembic(connection, "upgrade", "0009")
+        _insert_a_job_and_its_model(connection, test_quality=True)
+        for path, sha256 in files.items():
+            _insert(connection, {"job_files": {**file, "path": path, "sha256": sha256}})
+        _insert(connection, {"models": BROUGHT, "model_files": BROUGHT_FILE})
+        _alembic(connection, "upgrade", "head")
+
+    with database.write() as session:
+        model = session.get_one(Model, "model-1")
+        given = model.commit_id
+        number_models(session, session.get_one(Job, "distjob-1"))
+        assert given == model.commit_id == commit_of({"b": "b" * 64, "a/c": "c" * 64})
+        assert session.get_one(Model, "model-2").commit_id == commit_of({"a": "0" * 64})
+    database.close()
+
+
 def test_models_of_clients_go_on_the_way_down_and_aliases_of_others_stay(
     database_url: str,
 ) -> None:
@@ -176,20 +217,11 @@ def test_models_of_clients_go_on_the_way_down_and_aliases_of_others_stay(
         for name in ("a", "b"):
             _insert(connection, {"model_series": {**SERIES, "name": name}})
         _insert(connection, {"model_aliases": {**ALIAS, "name": "a", "model_id": "model-1"}})
-    brought: dict[str, Any] = {
-        "id": "model-2",
-        "project_id": "project-1",
-        "role": "teacher",
-        "name": "b",
-    }
-    brought |= {"version": 1, "architecture": "{}", "num_parameters": 1, "created_at": NOW}
-    brought |= {"signature": "{}"}
-    file = {"model_id": "model-2", "path": "a", "bytes": 1, "sha256": "0" * 64, "media_type": "a"}
     for step, revision in [("upgrade", "head"), ("downgrade", "0008"), ("upgrade", "head")]:
         with database.engine.begin() as connection:
             _alembic(connection, step, revision)
             if revision == "head":
-                _insert(connection, {"models": brought, "model_files": file})
+                _insert(connection, {"models": BROUGHT, "model_files": BROUGHT_FILE})
                 _insert(connection, {"model_aliases": {**ALIAS, "name": "b"}})
         with database.engine.connect() as connection:
             aliases = connection.execute(text(ALIASES)).all()
@@ -201,7 +233,7 @@ def test_models_of_clients_go_on_the_way_down_and_aliases_of_others_stay(
             pytest.raises(IntegrityError, match=f"ck_models_{rule}"),
             database.engine.begin() as connection,
         ):
-            _insert(connection, {"models": {**brought, "id": "model-3", "version": 2, **wrong}})
+            _insert(connection, {"models": {**BROUGHT, "id": "model-3", "version": 2, **wrong}})
     database.close()
 
 

@@ -93,7 +93,7 @@ def test_up_serves_and_leaves_no_process(tmp_path: Path) -> None:
         assert running.process.wait(PATIENCE_SECONDS) == 0
 
     assert len(family) >= 4
-    _, alive = psutil.wait_procs(family, timeout=5)
+    _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
     assert alive == []
 
 
@@ -128,7 +128,7 @@ def test_nothing_outlives_an_up_that_was_killed(tmp_path: Path) -> None:
         running.process.kill()
         running.process.wait()
 
-        _, alive = psutil.wait_procs(family, timeout=10)
+        _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
         assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
 
 

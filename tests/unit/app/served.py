@@ -23,7 +23,7 @@ from app.services.keys import create_key, load_pepper
 from app.storage import Storage
 from worker.delivery import add_results, store_outputs
 
-STARTUP_SECONDS = 30
+STARTUP_SECONDS = 60
 
 
 @dataclass
@@ -115,7 +115,7 @@ def serve(
         yield Served(url, folder / "api_key", database, storage, process)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         database.close()
 
 

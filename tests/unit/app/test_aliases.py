@@ -1,10 +1,15 @@
 """Names, versions and aliases of models over HTTP."""
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from app.contracts.naming import LONGEST_NAME, Reference, parse, published_name
+from app.db.models import JobFile, Model
+from app.db.table import Table
 from tests.onnx_files import tiny_onnx
 from tests.unit.app.conftest import JOBS, Api
 
@@ -196,6 +201,43 @@ def test_a_hub_repository_has_its_versions_and_aliases_as_revisions(api: Api) ->
     assert commit("main", model_id) == first
     answer = api.client.get(f"/api/models/{project}/{model_id}/revision/production")
     assert answer.headers["x-error-code"] == "RevisionNotFound"
+
+
+@pytest.fixture
+def loaded() -> Iterator[list[str]]:
+    """Give a list of the tables of all rows that are loaded."""
+    names: list[str] = []
+
+    def note(row: Table, _context: object) -> None:
+        names.append(type(row).__name__)
+
+    for table in (JobFile, Model):
+        event.listen(table, "load", note)
+    yield names
+    for table in (JobFile, Model):
+        event.remove(table, "load", note)
+
+
+def test_a_file_at_a_commit_is_found_as_quickly_among_many_versions(
+    api: Api, loaded: list[str]
+) -> None:
+    publish(api, mark=b"0")
+    project = read(api, "digits")["owned_by"]
+    commit = api.client.get(f"/api/models/{project}/digits").json()["sha"]
+
+    def read_at_commit() -> Counter[str]:
+        loaded.clear()
+        answer = api.client.get(f"/{project}/digits/resolve/{commit}/config.json")
+        assert (answer.content, answer.headers["x-repo-commit"]) == (b"0", commit)
+        return Counter(loaded)
+
+    for number in range(1, 3):
+        publish(api, mark=str(number).encode())
+    of_few = read_at_commit()
+    for number in range(3, 9):
+        publish(api, mark=str(number).encode())
+    assert read_at_commit() == of_few
+    assert of_few["JobFile"] == 2
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import httpx2
 import pytest
 from typer.testing import CliRunner
 from uuid_utils import uuid7
 
 from app.cli import app
+from app.cli.client import Service
+from app.cli.upload import send_part
 from app.contracts.job import Phase
 from app.db import verbs
 from app.db.checkpoints import Checkpoint
@@ -325,6 +328,70 @@ def test_an_uploaded_file_has_an_id_that_a_spec_can_name(run: Run, tmp_path: Pat
     spec = SPEC.model_dump(mode="json")
     spec["dataset"] = {"source": "file", "file": file_id, "format": {"name": "csv"}}
     assert run("jobs", "create", "-", "--validate-only", stdin=json.dumps(spec)).exit_code == 0
+
+
+@pytest.fixture
+def large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a file that is large enough to come in three parts, and one more that is one of them."""
+    monkeypatch.setattr("app.cli.upload.ONE_FORM_BYTES", 3000)
+    monkeypatch.setattr("app.cli.upload.PART_BYTES", 1000)
+    path = tmp_path / "large table.csv"
+    path.write_bytes(b"".join(letter * 1000 for letter in (b"a", b"b", b"a", b"c")))
+    return path
+
+
+def parts_sent(served: Served, upload_id: str) -> int:
+    log = (served.key_file.parent / "api.log").read_text()
+    return log.count(f'"path": "/v1/uploads/{upload_id}/parts"')
+
+
+def content_of(served: Served, file_id: str) -> bytes:
+    headers = {"Authorization": f"Bearer {served.key_file.read_text()}"}
+    return httpx2.get(f"{served.url}/v1/files/{file_id}/content", headers=headers).content
+
+
+def test_a_large_file_is_sent_in_parts(run: Run, served: Served, large: Path) -> None:
+    answer = run("files", "upload", large.name)
+
+    assert answer.exit_code == 0, answer.stderr
+    assert content_of(served, answer.stdout.strip()) == large.read_bytes()
+    upload_id = answer.stderr.split()[-1]
+    assert f"stillhouse files upload '{large.name}' --go-on {upload_id}" in answer.stderr
+    assert parts_sent(served, upload_id) == 3
+
+
+def test_an_upload_that_broke_off_goes_on_with_what_has_not_arrived(
+    run: Run, served: Served, large: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = large.read_bytes()
+    with monkeypatch.context() as patch:
+        # The line is cut where the last part is sent.
+        sent = iter([None, None])
+
+        def send_or_break(service: Service, upload_id: str, piece: bytes) -> str:
+            if next(sent, "cut") == "cut":
+                raise httpx2.WriteError("cut")
+            return send_part(service, upload_id, piece)
+
+        patch.setattr("app.cli.upload.send_part", send_or_break)
+        broken = run("files", "upload", large.name)
+    assert (broken.exit_code, "does not answer: cut" in broken.stderr) == (1, True)
+    upload_id = broken.stderr.split("--go-on ")[1].split()[0]
+    assert parts_sent(served, upload_id) == 2
+
+    answer = run("files", "upload", large.name, "--go-on", upload_id, "--json")
+
+    assert answer.exit_code == 0, answer.stderr
+    assert parts_sent(served, upload_id) == 3
+    file = json.loads(answer.stdout)
+    assert (file["filename"], file["bytes"]) == (large.name, len(whole))
+    assert content_of(served, file["id"]) == whole
+    # Its answer may have been what was lost.
+    again = run("files", "upload", large.name, "--go-on", upload_id)
+    assert again.stdout.strip() == file["id"]
+    large.write_bytes(b"d" * 4000)
+    other = run("files", "upload", large.name, "--go-on", upload_id)
+    assert (other.exit_code, "is of another file" in other.stderr) == (1, True)
 
 
 def test_a_job_is_downloaded_whole(run: Run, served: Served, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from app.local.tree import Command, Tree
 
-SOON_SECONDS = 10.0
+SOON_SECONDS = 60.0
 
 
 @pytest.fixture

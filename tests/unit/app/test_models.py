@@ -1,11 +1,16 @@
 """Models, a job's and a client's own, are edited and deleted; nothing that is relied on goes."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
+from app.db.blobs import UnnamedBlob
+from app.services import collection
 from tests.unit.app.conftest import JOBS, Api, spec
-from tests.unit.app.teachers import registered
+from tests.unit.app.teachers import register, registered
+from tests.unit.app.test_quotas import collect, limit, usage
 
 MLP = {"name": "mlp", "hidden_sizes": [8]}
 FILES = {
@@ -62,22 +67,61 @@ def test_what_is_no_field_of_an_edit_is_told(api: Api) -> None:
 
 
 @pytest.mark.parametrize("named", ["id", "mine", "mine@1"])
-def test_a_registered_model_goes_with_its_files(api: Api, named: str) -> None:
+def test_a_registered_model_goes_with_its_files(
+    api: Api, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = registered(api, name="mine")
     weights = api.client.get("/v1/files").json()["data"][0]
-    assert api.client.get("/v1/usage").json()["stored_bytes"]["used"] > weights["bytes"]
+    before = usage(api)["stored_bytes"]["used"]
+    assert before > weights["bytes"]
 
     answer = api.client.delete(f"/v1/models/{model['id'] if named == 'id' else named}")
 
     assert answer.json() == {"object": "model", "id": model["id"], "deleted": True}
     assert api.client.get(f"/v1/models/{model['id']}").status_code == 404
     assert api.client.delete(f"/v1/models/{model['id']}").status_code == 404
-    assert api.client.get("/v1/usage").json()["stored_bytes"]["used"] == weights["bytes"]
+    assert usage(api)["stored_bytes"]["used"] == before
+    monkeypatch.setattr(collection, "KEPT_FOR", timedelta(days=-1))
+    collect(api)
+    assert usage(api)["stored_bytes"]["used"] == weights["bytes"]
     assert registered(api, name="mine")["version"] == 2
+
+
+def test_a_registered_model_has_a_commit_as_a_repository(api: Api) -> None:
+    first = registered(api, name="mine")
+    registered(api, name="mine", architecture={"name": "mlp", "hidden_sizes": [5]})
+    address = f"{first['owned_by']}/mine"
+    commits = [
+        api.client.get(f"/api/models/{address}/revision/{version}").json()["sha"]
+        for version in (1, 2)
+    ]
+
+    answer = api.client.get(f"/{address}/resolve/{commits[0]}/config.json")
+
+    assert commits[0] != commits[1]
+    assert answer.headers["x-repo-commit"] == commits[0]
+    assert answer.json()["architecture"]["hidden_sizes"] == [4]
+
+
+def test_a_registration_takes_no_more_room_than_there_is(api: Api) -> None:
+    model = registered(api)
+    size = sum(file["bytes"] for file in model["files"])
+    assert usage(api)["stored_bytes"]["used"] == size
+    limit(api, stored_bytes=size)
+    # Of the same weights; its card is new.
+    answer = register(api, card="x")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "quota_exceeded")
+    assert usage(api)["stored_bytes"]["used"] == size
+    limit(api, stored_bytes=size + 1)
+    assert register(api, card="x").status_code == 201
+    assert usage(api)["stored_bytes"]["used"] == size + 1
+    with api.database.read() as session:
+        assert session.scalars(select(UnnamedBlob)).all() == []
 
 
 def test_a_jobs_model_goes_with_its_files_and_the_job_stays(api: Api) -> None:
     model, job_id = made_by_a_job(api)
+    stored = usage(api)["stored_bytes"]["used"]
     path = f"{JOBS}/{job_id}"
     before = api.client.get(path)
     assert before.json()["student_model"] == model
@@ -86,6 +130,7 @@ def test_a_jobs_model_goes_with_its_files_and_the_job_stays(api: Api) -> None:
 
     after = api.client.get(path)
     assert after.json()["student_model"] is None
+    assert usage(api)["stored_bytes"]["used"] == stored
     assert [file["path"] for file in after.json()["files"]] == ["report.json", "students"]
     assert after.headers["ETag"] != before.headers["ETag"]
     assert api.client.delete(path).status_code == 204

@@ -223,7 +223,7 @@ def test_it_ends_with_the_service_though_it_is_in_the_middle_of_an_answer(tmp_pa
         with pytest.raises(TimeoutError):
             ours.recv(1)
         assert process.poll() is None
-    process.wait(timeout=20)
+    process.wait(timeout=120)
 
 
 def test_a_model_that_is_too_large_is_not_asked(

@@ -1,11 +1,18 @@
 """Quotas: what is refused at the request, how it is told, and what is counted."""
 
-from typing import Any
+from datetime import timedelta
+from typing import Any, NoReturn
 
+import pytest
+from obstore.exceptions import BaseError
 from sqlalchemy import select
 
 from app.db import verbs
+from app.db.blobs import UnnamedBlob
 from app.db.models import Project
+from app.services import collection
+from app.services.collection import BlobCollector
+from app.storage import NUM_PARTS
 from tests.unit.app.conftest import JOBS, Api, spec
 from tests.unit.app.refused import knowledge_of
 
@@ -118,6 +125,86 @@ def test_the_same_bytes_count_once_however_many_names_they_have(api: Api) -> Non
     limit(api, stored_bytes=9)
     api.upload(b"12345", "three.txt")
     assert api.client.post("/v1/files", files={"file": ("a.txt", b"x")}).status_code == 429
+
+
+def collect(api: Api) -> None:
+    collector = BlobCollector(api.database, api.parts.storage)
+    for _ in range(NUM_PARTS):
+        collector.tick()
+
+
+def test_what_was_deleted_counts_until_it_is_collected(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(api, stored_bytes=25)
+    api.post_job()
+    job_id, _ = held = api.claim()
+    api.succeed(held, {"student/a": b"12345", "student/b": b"12345"})
+    knowledge_id = knowledge_of(api)  # a manifest of one byte
+    file_id = api.upload(b"12345678")["id"]
+    assert usage(api)["stored_bytes"]["used"] == 5 + 1 + 8
+
+    for path in (f"{JOBS}/{job_id}", f"/v1/knowledge/{knowledge_id}", f"/v1/files/{file_id}"):
+        assert api.client.delete(path).is_success
+
+    assert usage(api)["stored_bytes"]["used"] == 5 + 1 + 8
+    for _ in range(2):
+        # The same bytes take no more room, however often they come and go.
+        api.client.delete(f"/v1/files/{api.upload(b'12345678')['id']}")
+    answer = api.client.post("/v1/files", files={"file": ("a.txt", b"123456789012")})
+    assert answer.status_code == 429
+    assert "count until they are collected" in answer.json()["detail"]
+    collect(api)
+    assert usage(api)["stored_bytes"]["used"] == 5 + 1 + 8
+    monkeypatch.setattr(collection, "KEPT_FOR", timedelta(days=-1))
+    collect(api)
+    assert usage(api)["stored_bytes"]["used"] == 0
+    assert not [path for path in (api.folder / "blobs").rglob("*") if path.is_file()]
+
+
+def test_what_was_deleted_and_came_again_counts_as_what_it_is(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(collection, "KEPT_FOR", timedelta(days=-1))
+    api.client.delete(f"/v1/files/{api.upload(b'12345678')['id']}")
+    api.upload(b"12345678")
+    with api.database.read() as session:
+        assert session.scalars(select(UnnamedBlob)).all() == []
+    collect(api)
+    assert usage(api)["stored_bytes"]["used"] == 8
+
+
+def test_what_another_project_holds_as_well_does_not_count_for_who_deleted_it(api: Api) -> None:
+    other = api.key(project="other")
+    api.client.post("/v1/files", files={"file": ("a.txt", b"12345")}, headers=other)
+    api.client.delete(f"/v1/files/{api.upload(b'12345')['id']}")
+    assert usage(api)["stored_bytes"]["used"] == 5
+
+    collect(api)
+
+    assert usage(api)["stored_bytes"]["used"] == 0
+    assert api.client.get("/v1/usage", headers=other).json()["stored_bytes"]["used"] == 5
+
+
+def test_bytes_that_were_to_be_stored_count_though_no_file_came_of_them(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(api, stored_bytes=10)
+
+    def refuse(*_: object) -> NoReturn:
+        raise BaseError("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(api.parts.storage, "put_chunks", refuse)
+        answer = api.client.post("/v1/files", files={"file": ("a.txt", b"12345678")})
+        assert answer.status_code == 503
+    assert usage(api)["stored_bytes"]["used"] == 8
+    collect(api)
+    # They may still be coming.
+    assert usage(api)["stored_bytes"]["used"] == 8
+    monkeypatch.setattr(collection, "KEPT_FOR", timedelta(days=-1))
+    collect(api)
+    assert usage(api)["stored_bytes"]["used"] == 0
 
 
 def test_another_projects_bytes_do_not_count(api: Api) -> None:

@@ -21,7 +21,7 @@ from app.services.watching import Watcher
 from tests.jobs import PROJECT_ID, queued
 from tests.unit.app.conftest import JOBS, Api
 
-PATIENCE = 30
+PATIENCE = 60
 CLIENTS = 1000
 
 

@@ -68,7 +68,7 @@ def send(api: Api) -> Iterator[Callable[[], None]]:
     deliverer = Deliverer(api.database, api.parts.pepper, Poster(LOOPBACK))
 
     def until_nothing_is_due() -> None:
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 60
         while _num_due(api):
             assert time.monotonic() < give_up
             deliverer.is_wanted.clear()

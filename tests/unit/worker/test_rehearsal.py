@@ -58,7 +58,7 @@ class Rehearsal:
         next(message for message in self.messages() if isinstance(message, wanted))
 
     def exit_code(self) -> int:
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=60)
 
     def close(self) -> None:
         self.process.kill()
@@ -110,11 +110,13 @@ def test_each_step_and_the_seed_decide_the_student() -> None:
     assert len(digests) == 30
 
 
-def test_it_starts_quickly(start: Start) -> None:
-    began = time.monotonic()
-    start(LONG).until(PhaseStarted)
+def test_it_starts_without_what_takes_seconds_to_load(start: Start) -> None:
+    rehearsal = start(LONG)
+    rehearsal.until(PhaseStarted)
 
-    assert time.monotonic() - began < 1  # a third of it, on a machine that does nothing else
+    loaded = Path(f"/proc/{rehearsal.process.pid}/maps").read_text()
+    assert "pydantic" in loaded
+    assert not [name for name in ("torch", "numpy", "sklearn") if f"/{name}" in loaded]
 
 
 @pytest.mark.parametrize(

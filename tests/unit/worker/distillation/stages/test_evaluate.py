@@ -148,7 +148,7 @@ def test_models_are_described(tmp_path: Path) -> None:
     assert report.speedup == pytest.approx(
         report.teacher.latency_seconds / report.student.latency_seconds
     )
-    assert 0 < report.student.latency_seconds < 1
+    assert 0 < report.student.latency_seconds < 30
 
 
 def test_all_examples_of_each_part_are_measured_in_any_number_of_batches(

@@ -128,7 +128,7 @@ def test_the_report_has_the_exported_files_in_it(outputs: Path) -> None:
     assert (weights.latency_p50_seconds, weights.latency_p95_seconds) == (None, None)
     assert onnx.latency_p50_seconds is not None
     assert onnx.latency_p95_seconds is not None
-    assert 0 < onnx.latency_p50_seconds <= onnx.latency_p95_seconds < 1
+    assert 0 < onnx.latency_p50_seconds <= onnx.latency_p95_seconds < 30
     assert (outputs / "student" / "report.json").read_bytes() == (
         outputs / "report.json"
     ).read_bytes()
