@@ -124,7 +124,7 @@ class _Sender:
     def is_wanted(self, case: Case[Any]) -> bool:
         is_spec = case.operation.label == CREATE_JOB
         is_covering = case.meta is not None and isinstance(case.meta.phase.data, CoveragePhaseData)
-        if _says_number_in_form(case):
+        if _is_no_form(case):
             return False
         return not (is_spec and is_covering) or self._random.random() < self._share
 
@@ -151,11 +151,11 @@ class _Sender:
                 self._names[name] = [*self._names[name], str(made["id"])][-MOST_KNOWN:]
 
 
-def _says_number_in_form(case: Case[Any]) -> bool:
-    """Tell whether a field of a form is a number where the document has a text: sent, it is one."""
+def _is_no_form(case: Case[Any]) -> bool:
+    """Tell whether a form has more than texts and files: sent, all else would be one of them."""
     if case.media_type != "multipart/form-data" or not isinstance(case.body, dict):
         return False
-    return any(isinstance(value, int | float) for value in case.body.values())
+    return not all(isinstance(value, str | bytes) for value in case.body.values())
 
 
 def _shortened(wait: object) -> object:
