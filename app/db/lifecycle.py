@@ -108,7 +108,7 @@ def write_event(session: Session, job: Job, event: Event, now: datetime) -> None
         "data": event.data,
         "created_at": now,
     }
-    session.execute(WRITE_EVENT, row)
+    session.connection().execute(WRITE_EVENT, row)
     publish_job(session, job, event.type, now)
 
 

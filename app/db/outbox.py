@@ -25,7 +25,7 @@ PUBLISHED = {
 # Built once. Held, so that none is deleted before its deliveries are committed; changes may go on.
 _PROJECT_ID = "project_id"
 _LIVE = (
-    select(Webhook)
+    select(Webhook.id, Webhook.event_types)
     .where(Webhook.project_id == bindparam(_PROJECT_ID), Webhook.disabled_reason.is_(None))
     .order_by(Webhook.id)
     .with_for_update(read=True, key_share=True)
@@ -58,11 +58,13 @@ def publish(
     now: datetime,
 ) -> None:
     """Queue an event, under each of its types, for the project's webhooks that subscribe to it."""
-    webhooks = session.scalars(_LIVE, {_PROJECT_ID: project_id}).all()
+    webhooks = session.connection().execute(_LIVE, {_PROJECT_ID: project_id}).all()
+    if not webhooks:
+        return
     for name in types:
         message = message_of(name, data, now)
-        subscribed = [webhook for webhook in webhooks if name in webhook.event_types]
-        session.add_all(delivery(webhook, name, message, now) for webhook in subscribed)
+        subscribed = [webhook_id for webhook_id, event_types in webhooks if name in event_types]
+        session.add_all(delivery(project_id, each, name, message, now) for each in subscribed)
     session.flush()
 
 
@@ -79,13 +81,17 @@ def message_of(event_type: str, data: dict[str, JsonValue], now: datetime) -> di
 
 
 def delivery(
-    webhook: Webhook, event_type: str, message: dict[str, JsonValue], now: datetime
+    project_id: str,
+    webhook_id: str,
+    event_type: str,
+    message: dict[str, JsonValue],
+    now: datetime,
 ) -> WebhookDelivery:
     """Make a delivery that is due at once."""
     return WebhookDelivery(
         id=f"delivery-{uuid7()}",
-        project_id=webhook.project_id,
-        webhook_id=webhook.id,
+        project_id=project_id,
+        webhook_id=webhook_id,
         event_id=message["id"],
         event_type=event_type,
         body=json.dumps(message, separators=(",", ":"), ensure_ascii=False),

@@ -109,7 +109,7 @@ def note(session: Session, project_id: str, action: Action, target_id: str) -> N
         "request_id": caller and caller.request_id,
         "address": caller and caller.address,
     }
-    session.execute(NOTE, entry)
+    session.connection().execute(NOTE, entry)
 
 
 def list_entries(

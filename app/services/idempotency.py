@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 from sqlalchemy import delete
 from sqlalchemy.exc import IntegrityError
@@ -36,7 +37,7 @@ class Answer:
     """The job or model as JSON, as it was when it was made."""
     is_replayed: bool
 
-    @property
+    @cached_property
     def made_id(self) -> str:
         return str(json.loads(self.content)["id"])
 

@@ -101,7 +101,7 @@ def resume(database: Database, queue: Queue, project_id: str, job_id: str) -> Jo
     with database.write() as session:
         row = find_to_change(session, JobRow, project_id, job_id)
         if row.status == Status.PAUSED:
-            quotas.require_room_to_queue(session, project_id)
+            quotas.require_room_to_queue(session, project_id, look_around(session, project_id))
         wishes.resume(session, row)
         audit.note(session, project_id, "job.resume", job_id)
         job = views(session, [row])[0]

@@ -160,8 +160,8 @@ def _queue(
     resolved = resolve(session, project_id, spec)
     hold_named(session, project_id, resolved)
     warnings = specs.check(session, project_id, resolved)
-    quotas.require_room_to_queue(session, project_id)
     around = look_around(session, project_id)
+    quotas.require_room_to_queue(session, project_id, around)
     row = _new(project_id, spec, resolved, warnings, around.now)
     row.parent_id = parent_id
     wishes.create(session, row)

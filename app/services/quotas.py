@@ -14,8 +14,10 @@ from app.db.uploads import Upload, UploadPart
 from app.errors import QuotaExceeded
 from app.services.content import Content
 from app.services.ownership import owned
+from app.services.surroundings import Surroundings
 
 RETRY_AFTER_SECONDS = 60
+
 MAKE_ROOM = (
     "delete files, jobs or knowledge, whose bytes count until they are collected, about a day "
     "after they came, or ask an administrator for more"
@@ -65,14 +67,13 @@ def set_quotas(session: Session, project_id: str, changes: Quotas) -> None:
     session.flush()
 
 
-def require_room_to_queue(session: Session, project_id: str) -> None:
+def require_room_to_queue(session: Session, project_id: str, around: Surroundings) -> None:
     """Keep others from queueing jobs of a project until the transaction ends, if it may have more.
 
     Raises:
         QuotaExceeded: It has as many queued, or as much stored, as it may.
     """
-    limits = quotas_of(session, [project_id])[project_id]
-    if limits.queued_jobs is not None:
+    if around.most_queued_jobs is not None:
         most = _lock(session, project_id, QuotaName.QUEUED_JOBS)
         queued = count_jobs(session, project_id, Status.QUEUED)
         if most is not None and queued >= most:
@@ -80,7 +81,7 @@ def require_room_to_queue(session: Session, project_id: str) -> None:
                 f"{queued} jobs of this project are queued, and {most} may be; wait until one has "
                 "begun, cancel one, or ask an administrator for more"
             )
-    most = limits.stored_bytes
+    most = around.most_stored_bytes
     if most is not None and (stored := _stored_bytes(session, project_id)) >= most:
         raise _exceeded(
             f"this project has {stored} bytes stored, and may have {most}, so that there is no "

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from app.contracts.job import WaitingReason
 from app.db.models import Worker
-from app.db.quotas import Quota, projects_running_their_most
+from app.db.quotas import Quota, QuotaName, projects_running_their_most
 from app.db.session import DatabaseClock
 
 SILENT_AFTER = timedelta(seconds=60)
@@ -24,6 +24,9 @@ class Surroundings:
     """Of the largest worker that is there; None where none is."""
     is_full: bool
     """Whether the project runs as many jobs as it may."""
+    most_queued_jobs: int | None
+    most_stored_bytes: int | None
+    """What the project may have; None where it may have any number."""
 
     def waiting_reason(self, gpus: int | None, *, is_early: bool) -> WaitingReason:
         """Say why a queued job waits that asks for ``gpus``; early is one in its backoff."""
@@ -40,12 +43,20 @@ class Surroundings:
 _PROJECT_ID = "project_id"
 _THERE = Worker.seen_at > DatabaseClock(SILENT_AFTER)
 _FULL = projects_running_their_most().where(Quota.project_id == bindparam(_PROJECT_ID))
+_QUOTAS = [
+    select(Quota.most)
+    .where(Quota.project_id == bindparam(_PROJECT_ID), Quota.name == name)
+    .scalar_subquery()
+    for name in (QuotaName.QUEUED_JOBS, QuotaName.STORED_BYTES)
+]
 _AROUND = select(
-    DatabaseClock(), select(func.max(Worker.gpus)).where(_THERE).scalar_subquery(), _FULL.exists()
+    DatabaseClock(),
+    select(func.max(Worker.gpus)).where(_THERE).scalar_subquery(),
+    _FULL.exists(),
+    *_QUOTAS,
 )
 
 
 def look_around(session: Session, project_id: str) -> Surroundings:
     """Read what is around a project's jobs, in one journey to the database."""
-    now, most_gpus, is_full = session.execute(_AROUND, {_PROJECT_ID: project_id}).one()
-    return Surroundings(now, most_gpus, bool(is_full))
+    return Surroundings(*session.execute(_AROUND, {_PROJECT_ID: project_id}).one())

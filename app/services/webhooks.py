@@ -142,7 +142,7 @@ def send_test(database: Database, project_id: str, webhook_id: str) -> Delivery:
         _require_enabled(row)
         now = database_now(session)
         message = outbox.message_of(TEST, {"id": row.id, "object": "webhook"}, now)
-        delivery = outbox.delivery(row, TEST, message, now)
+        delivery = outbox.delivery(project_id, row.id, TEST, message, now)
         session.add(delivery)
         session.flush()
         audit.note(session, project_id, "webhook.test", webhook_id)
