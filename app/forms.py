@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from fastapi import Request
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.types import Message, Receive
 
+from app.db.session import Database
 from app.errors import InvalidPayload, Problem, TooLarge, Unavailable
 from app.pace import paced
+from app.services.quotas import most_stored, over_all
 
 FORM_BYTES = 1024 * 1024
 """What a form may take beside its file."""
@@ -31,32 +34,60 @@ class Form:
     fields: dict[str, str]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How many bytes a file of a project may have."""
+
+    project_id: str
+    most_bytes: int
+    quota_bytes: int | None
+    """What the project may have in all."""
+
+    def check(self, size: int) -> None:
+        """Refuse a file that has so many bytes, or more.
+
+        Raises:
+            QuotaExceeded: They are more than the project may have in all.
+            TooLarge: They are more than a file may have.
+        """
+        if size > self.most_bytes:
+            raise _too_large(self.most_bytes)
+        if self.quota_bytes is not None and size > self.quota_bytes:
+            raise over_all(self.quota_bytes)
+
+
+async def limits_of(database: Database, project_id: str, most_bytes: int) -> Limits:
+    """Read what a project may send, in a file of at most ``most_bytes``."""
+    quota = await run_in_threadpool(most_stored, database, project_id)
+    return Limits(project_id, most_bytes, quota)
+
+
 @asynccontextmanager
 async def receive_form(
-    request: Request, project_id: str, field: str, most_bytes: int, others: Collection[str] = ()
+    request: Request, limits: Limits, field: str, others: Collection[str] = ()
 ) -> AsyncIterator[Form]:
-    """Read a form of a project: ``field`` is a file of at most ``most_bytes``, the others are text.
+    """Read a form of a project: ``field`` is a file, the others are text.
+
+    What is too large is refused before any of it is read, where the request says its size.
 
     Raises:
         InvalidPayload: It has no such file, or has something else.
-        TooLarge: It has more bytes.
+        QuotaExceeded: It has more bytes than the project may have in all.
+        TooLarge: It has more bytes than a file may have.
         TooSlow: It does not come at a pace that is taken.
         Unavailable: As many forms are arriving as may be at once.
     """
-    if announced_bytes(request) > most_bytes:
-        # Known before any of it has come.
-        raise _too_large(most_bytes)
-    limited = Request(request.scope, _limited(request, most_bytes))
+    limits.check(_announced_bytes(request))
+    limited = Request(request.scope, _limited(request, limits))
     async with (
-        _place(project_id),
+        _place(limits.project_id),
         limited.form(max_files=1, max_fields=8, max_part_size=1024) as form,
     ):
         file = form.get(field)
         if not isinstance(file, UploadFile):
             message = f"expected a form (multipart/form-data) with a file in its field {field!r}"
             raise InvalidPayload([Problem(f"/{field}", "missing", message)])
-        if file.size is not None and file.size > most_bytes:
-            raise _too_large(most_bytes)
+        limits.check(file.size or 0)
         fields = {name: value for name, value in form.items() if isinstance(value, str)}
         unknown = [name for name, _ in form.multi_items() if name not in {field, *others}]
         if unknown:
@@ -64,13 +95,6 @@ async def receive_form(
             message = f"given the field {unknown[0][:80]!r}; the form has {known}"
             raise InvalidPayload([Problem(f"/{unknown[0][:80]}", "unknown_field", message)])
         yield Form(file.file, file.filename or "", fields)
-
-
-def announced_bytes(request: Request) -> int:
-    """Return how many bytes the file of a form has at least, by what its headers say."""
-    length = request.headers.get("content-length", "0")
-    whole = int(length) if length.isascii() and length.isdigit() else 0
-    return max(whole - FORM_BYTES, 0)
 
 
 @asynccontextmanager
@@ -103,7 +127,14 @@ def form_schema(field: str, others: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _limited(request: Request, most_bytes: int) -> Receive:
+def _announced_bytes(request: Request) -> int:
+    """Return how many bytes the file of a form has at least, by what its headers say."""
+    length = request.headers.get("content-length", "0")
+    whole = int(length) if length.isascii() and length.isdigit() else 0
+    return whole - FORM_BYTES
+
+
+def _limited(request: Request, limits: Limits) -> Receive:
     """Receive a request's body up to the most that is taken."""
     received, body = 0, paced(request.receive)
 
@@ -111,8 +142,7 @@ def _limited(request: Request, most_bytes: int) -> Receive:
         nonlocal received
         message = await body()
         received += len(message.get("body", b""))
-        if received > most_bytes + FORM_BYTES:
-            raise _too_large(most_bytes)
+        limits.check(received - FORM_BYTES)
         return message
 
     return receive

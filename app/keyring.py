@@ -34,19 +34,21 @@ class Keyring:
         Raises:
             Unauthorized: It is nobody's, or it has expired or been revoked.
         """
+        # What is found in these is not noted in those that are there after ``forget_all``.
+        known = self._known
         digest = hashlib.sha256(secret.encode()).digest()
-        until, identity = self._known.get(digest, (0.0, None))
+        until, identity = known.get(digest, (0.0, None))
         if identity is not None and self._clock() < until:
             audit.recognise(identity.key_id, identity.project_id)
             return identity
         until = self._clock() + REMEMBERED_SECONDS
         identity = await run_in_threadpool(authenticate, self._database, self._pepper, secret)
-        self._known[digest] = (until, identity)
-        self._known.move_to_end(digest)
-        if len(self._known) > MOST_REMEMBERED:
-            self._known.popitem(last=False)
+        known[digest] = (until, identity)
+        known.move_to_end(digest)
+        if len(known) > MOST_REMEMBERED:
+            known.popitem(last=False)
         return identity
 
     def forget_all(self) -> None:
         """Ask for each key again, as after one was revoked."""
-        self._known.clear()
+        self._known = OrderedDict()

@@ -47,7 +47,7 @@ class Service:
         return checked(self.http.post(path, content=body, params=parameters, headers=headers))
 
     def create(self, path: str, body: bytes, idempotency_key: str | None) -> httpx2.Response:
-        """Post what makes a job; whoever on the way sends it twice makes no second one."""
+        """Post what makes a job or a model; sent twice on the way, it makes no second one."""
         headers = {
             "Content-Type": "application/json",
             "Idempotency-Key": idempotency_key or str(uuid4()),

@@ -83,7 +83,7 @@ def register(
         raise typer.BadParameter(f"{about} holds {type(body).__name__}; expected a JSON object")
     with connect(url, key_file) as service:
         file = send(service, weights, "weights")
-        response = service.post(PATH, json.dumps({**body, "weights": file.id}).encode())
+        response = service.create(PATH, json.dumps({**body, "weights": file.id}).encode(), None)
     if as_json:
         print_json(response)
     else:
@@ -92,7 +92,7 @@ def register(
 
 @commands.command()
 def delete(
-    model: Annotated[str, typer.Argument(help="Its id, NAME@VERSION or NAME@ALIAS.")],
+    model: Annotated[str, typer.Argument(help="Its id, or NAME@VERSION.")],
     url: options.Url = None,
     key_file: options.KeyFile = None,
 ) -> None:

@@ -33,6 +33,11 @@ def send(service: Service, path: Path, purpose: str, upload_id: str | None = Non
     size = path.stat().st_size
     if upload_id is not None:
         upload = Upload.model_validate_json(service.get(f"{UPLOADS}/{upload_id}").content)
+        if upload.bytes != size:
+            raise Refused(
+                f"{upload_id} is of a file of {upload.bytes} bytes, and {path} has {size}; leave "
+                "out --go-on"
+            )
     elif size > ONE_FORM_BYTES:
         upload = _begin(service, path, purpose, size)
     else:

@@ -19,6 +19,8 @@ LONGEST_CARD = 100_000
 
 Description = Annotated[str, Field(max_length=4000, description="For people.")]
 Word = Annotated[str, Field(min_length=1, max_length=MAX_WORD_LENGTH)]
+Category = Annotated[str, Field(max_length=MAX_WORD_LENGTH)]
+"""Of an empty cell, too."""
 Side = Annotated[int, Field(ge=1, le=65_536)]
 
 
@@ -48,7 +50,7 @@ class SignatureColumn(Strict):
     """One column of a table, as inputs of the model."""
 
     name: Annotated[str, Field(max_length=1000)]
-    categories: list[Word] | None = Field(
+    categories: list[Category] | None = Field(
         None,
         min_length=1,
         max_length=MAX_CATEGORIES,
@@ -105,7 +107,11 @@ class Signature(Strict):
     @model_validator(mode="after")
     def _names_each_thing_once(self) -> Self:
         columns = [column.name for column in self.columns or []]
-        for what, names in (("output_names", self.output_names), ("columns", columns)):
+        categories = [
+            (f"columns/{n}/categories", c.categories or [])
+            for n, c in enumerate(self.columns or [])
+        ]
+        for what, names in (("output_names", self.output_names), ("columns", columns), *categories):
             twice = [name for name, count in Counter(names).items() if count > 1]
             if twice:
                 raise ValueError(f"`{what}` has {twice[0]!r} twice; expected each name once")

@@ -135,7 +135,7 @@ def _clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str
 def _sqlite_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 (the compiler's)
     ago = compiler.process(element.clauses, **options)
     # Six digits of a second, as SQLAlchemy writes moments: they are compared as text.
-    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', format('-%f seconds', {ago}))"
+    return f"strftime('%Y-%m-%d %H:%M:%f000', 'now', printf('-%f seconds', {ago}))"
 
 
 def _create_engine(url: str, silence_seconds: float) -> Engine:

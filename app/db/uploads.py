@@ -52,7 +52,7 @@ class UploadPart(Table):
     sha256: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     arrived: Mapped[bool] = mapped_column(server_default=true())
-    """Not while its bytes are on their way to the storage; if they came too late for the upload,
-    never: they count until the upload is forgotten."""
+    """Not while its bytes are on their way to the storage; if they come too late for the upload,
+    never: they go, but count until it is forgotten."""
 
     __table_args__ = (UniqueConstraint("upload_id", "sha256"),)

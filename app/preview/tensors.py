@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -10,6 +11,7 @@ from app.preview.findings import Broken, Findings
 MOST_HEADER_BYTES = 2**20
 MOST_TENSORS = 10_000
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1}
+LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 SIZES |= {"U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}
 
 
@@ -72,9 +74,14 @@ def _parsed(content: bytes) -> dict[str, Any]:
     if not isinstance(header, dict):
         raise Broken("not_safetensors", "the header is no object")
     notes = header.pop("__metadata__", {})
-    if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
+    if not isinstance(notes, dict) or not all(map(_is_text, [*notes, *notes.values()])):
         raise Broken("not_safetensors", "its `__metadata__` is no object of texts")
     return header
+
+
+def _is_text(note: object) -> bool:
+    # Half a pair of surrogates is text in Python alone.
+    return isinstance(note, str) and not LONE_SURROGATE.search(note)
 
 
 def _natural(digits: str) -> int:
@@ -96,7 +103,7 @@ def _tensor(name: str, described: Any) -> Tensor:  # noqa: ANN401 (JSON)
         kind, shape = described["dtype"], described["shape"]
         start, stop = described["data_offsets"]
         # Not `isinstance`, for which true and false are numbers.
-        whole = all(type(one) is int for one in (*shape, start, stop))
+        whole = isinstance(shape, list) and all(type(one) is int for one in (*shape, start, stop))
         if whole and len(described) == 3 and stop - start == math.prod(shape) * SIZES[kind]:  # noqa: PLR2004 (those)
             return Tensor(kind, shape, start, stop)
     except (KeyError, TypeError, ValueError):

@@ -2,7 +2,8 @@
 
 Run as ``python -S -m app.preview.weights SIZE NAME ...``: of the tensors that are named, it also
 gives the values. It prints JSON: ``{"tensors": {NAME: [DTYPE, SHAPE]}, "values": {NAME: [...]},
-"not_finite": [NAME, ...]}``, or ``{"problem": [CODE, MESSAGE]}``.
+"not_finite": [NAME, ...], "negative": [NAME, ...]}``, the last of variances alone, or
+``{"problem": [CODE, MESSAGE]}``.
 """
 
 import json
@@ -20,6 +21,7 @@ CHECKED = "F32"
 """The type whose values are looked at: the only one in an architecture but for whole numbers."""
 AT_ONCE_BYTES = 2**20
 MOST_VALUES = 2**16
+VARIANCE = ".running_var"
 
 
 def main() -> None:
@@ -52,15 +54,21 @@ def _look(file: IO[bytes], size: int, wanted: list[str]) -> dict[str, Any]:
         raise Broken("not_safetensors", message)
     tensors = read_header(file, size)
     values: dict[str, list[float]] = {}
-    not_finite = []
+    not_finite, negative = [], []
     for name, tensor in tensors.items():
-        kept = values.setdefault(name, []) if name in wanted and _is_short(tensor) else None
+        is_kept = (name in wanted or name.endswith(VARIANCE)) and _is_short(tensor)
+        kept: list[float] | None = [] if is_kept else None
         if not _is_finite(file, tensor, kept):
             not_finite.append(name)
+        elif kept is not None and name in wanted:
+            values[name] = kept
+        elif kept is not None and min(kept, default=0.0) < 0:
+            negative.append(name)
     return {
         "tensors": {name: [tensor.dtype, tensor.shape] for name, tensor in tensors.items()},
-        "values": {name: given for name, given in values.items() if name not in not_finite},
+        "values": values,
         "not_finite": not_finite,
+        "negative": negative,
     }
 
 
@@ -72,10 +80,11 @@ def _is_finite(file: IO[bytes], tensor: Tensor, kept: list[float] | None) -> boo
     """Read a tensor's bytes, and say whether no value is NaN or infinite; ``kept`` takes them."""
     left, all_finite = tensor.stop - tensor.start, True
     while left:
-        content = file.read(min(left, AT_ONCE_BYTES))
-        if not content:
+        asked = min(left, AT_ONCE_BYTES)
+        content = file.read(asked)
+        if len(content) < asked:
             raise EOFError("it ends before its last tensor")
-        left -= len(content)
+        left -= asked
         if tensor.dtype == CHECKED:
             numbers = memoryview(content).cast("f")
             if kept is not None:

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
-from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import Response
 
@@ -13,9 +12,9 @@ from app.contracts.preview import Preview
 from app.contracts.registry import DeletedFile, File, Page
 from app.contracts.uploads import MOST_UPLOAD_BYTES
 from app.downloads import RESPONSES, Blob, serve
-from app.forms import Form, announced_bytes, form_schema, receive_form
+from app.forms import Form, form_schema, limits_of, receive_form
 from app.listing import After
-from app.services import deletion, files, previews, quotas
+from app.services import deletion, files, previews
 
 FIELDS = {
     "purpose": {"type": "string", "pattern": f"^{files.PURPOSE.pattern}$", "default": "dataset"}
@@ -45,9 +44,8 @@ async def receive_upload(
     request: Request, caller: FilesWriter, service: Service
 ) -> AsyncIterator[Form]:
     """Read the form into a temporary file, once the caller is known: a stranger fills no disk."""
-    if size := announced_bytes(request):
-        await run_in_threadpool(quotas.require_announced, service.database, caller.project_id, size)
-    async with receive_form(request, caller.project_id, "file", MOST_UPLOAD_BYTES, FIELDS) as form:
+    limits = await limits_of(service.database, caller.project_id, MOST_UPLOAD_BYTES)
+    async with receive_form(request, limits, "file", FIELDS) as form:
         yield form
 
 

@@ -4,12 +4,11 @@ from collections.abc import AsyncIterator
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
-from starlette.concurrency import run_in_threadpool
 
 from app.access import FilesWriter, Service
 from app.contracts.uploads import MOST_PART_BYTES, Completion, NewUpload, Upload, UploadPart
-from app.forms import Form, announced_bytes, form_schema, receive_form
-from app.services import completion, quotas, uploads
+from app.forms import Form, form_schema, limits_of, receive_form
+from app.services import completion, uploads
 
 router = APIRouter(prefix="/v1/uploads", tags=["Files"])
 
@@ -18,9 +17,8 @@ async def receive_part(
     request: Request, caller: FilesWriter, service: Service
 ) -> AsyncIterator[Form]:
     """Read the form into a temporary file, once the caller is known."""
-    if size := announced_bytes(request):
-        await run_in_threadpool(quotas.require_announced, service.database, caller.project_id, size)
-    async with receive_form(request, caller.project_id, "data", MOST_PART_BYTES) as form:
+    limits = await limits_of(service.database, caller.project_id, MOST_PART_BYTES)
+    async with receive_form(request, limits, "data") as form:
         yield form
 
 

@@ -6,6 +6,7 @@ from sqlalchemy import String, and_, cast, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from app.contracts.job import FINAL, JobSpec
+from app.contracts.naming import parse
 from app.contracts.references import named_files, named_models
 from app.contracts.registry import DeletedFile, DeletedModel
 from app.db import wishes
@@ -33,8 +34,8 @@ def delete_job(database: Database, project_id: str, job_id: str) -> None:
     with database.write() as session:
         job = find_to_change(session, Job, project_id, job_id)
         # Locked, so that no job that is being posted can come to name one of them meanwhile.
-        models = session.scalars(select(Model.id).where(Model.job_id == job.id).with_for_update())
-        held = set(models)
+        of_job = select(Model.id).where(Model.job_id == job.id).order_by(Model.id)
+        held = set(session.scalars(of_job.with_for_update()))
         users = _jobs_naming(session, project_id, held)
         if users:
             raise Conflict(f"a model of this job is named by {_listed(users)}; cancel or await it")
@@ -47,10 +48,12 @@ def delete_model(database: Database, project_id: str, reference: str) -> Deleted
     """Delete a model with its files, among those of its job too; what else the job has stays.
 
     Raises:
-        Conflict: A job that has not ended names it, or an alias stands for it.
+        Conflict: A job that has not ended names it, an alias stands for it, or it is named as what
+            would be another model the next time.
     """
     with database.write() as session:
         found = find_model(session, project_id, reference)
+        _require_lasting(reference, found)
         if found.job_id is not None:
             # First the job, as who deletes a job does.
             find_to_change(session, Job, project_id, found.job_id)
@@ -120,8 +123,8 @@ def hold_named(session: Session, project_id: str, spec: JobSpec) -> None:
         held = owned(File, project_id).where(File.id.in_(files)).order_by(File.id)
         session.execute(held.with_for_update(read=True))
     if models := named_models(spec):
-        ids = select(Model.id).where(Model.id.in_(models.values())).order_by(Model.id)
-        session.execute(ids.with_for_update(read=True))
+        named = owned(Model, project_id).where(Model.id.in_(models.values())).order_by(Model.id)
+        session.execute(named.with_for_update(read=True))
     if spec.teacher.source == "knowledge":
         knowledge = owned(Knowledge, project_id).where(Knowledge.id == spec.teacher.knowledge)
         session.execute(knowledge.with_for_update(read=True))
@@ -143,6 +146,16 @@ def _jobs_naming(session: Session, project_id: str, ids: set[str]) -> list[str]:
 def _named(job: Job) -> set[str]:
     spec = JobSpec.model_validate(job.resolved_spec)
     return {*named_models(spec).values(), *named_files(spec)}
+
+
+def _require_lasting(reference: str, found: Model) -> None:
+    """Refuse a name that moves: sent once more, as after a timeout, it would delete another."""
+    parsed = parse(reference)
+    if parsed is not None and parsed.version is None:
+        raise Conflict(
+            f"given {reference!r}, which is {found.id} now and another model once that is gone; "
+            f"delete it by that id, or as {found.name}@{found.version}"
+        )
 
 
 def _require_no_alias(session: Session, models: set[str], what: str) -> None:

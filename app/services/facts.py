@@ -138,6 +138,8 @@ def _models(session: Session, project_id: str, ids: set[str]) -> dict[str, Regis
             is_exported=(model.job_id, f"{model.folder}/model.safetensors") in paths,
         )
         for model in models
+        # Nothing holds them where a spec is only checked: the job may be gone by now.
+        if model.job_id is None or model.job_id in jobs
     }
 
 

@@ -10,7 +10,7 @@ from app.contracts.registry import Model
 from app.db.models import Model as ModelRow
 from app.db.session import Database
 from app.errors import HubNotFound, NotFound
-from app.services.models import read_model
+from app.services.models import views
 from app.services.naming import find_model
 from app.services.ownership import owned
 
@@ -72,8 +72,8 @@ def _find(
         except NotFound:
             raise missing from None
         found = newest if revision == MAIN else _at(session, newest, model_id, revision)
-    assert found.commit_id is not None  # noqa: S101 (its job has succeeded)
-    return read_model(database, project, found.id), found.commit_id
+        assert found.commit_id is not None  # noqa: S101 (its job has succeeded)
+        return views(session, [found])[0], found.commit_id
 
 
 def _at(session: Session, newest: ModelRow, model_id: str, revision: str) -> ModelRow:

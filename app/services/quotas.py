@@ -19,8 +19,8 @@ from app.services.surroundings import Surroundings
 RETRY_AFTER_SECONDS = 60
 
 MAKE_ROOM = (
-    "delete files, jobs or knowledge, whose bytes count until they are collected, about a day "
-    "after they came, or ask an administrator for more"
+    "delete files, models, jobs or knowledge, whose bytes count until they are collected, about a "
+    "day after they came, or ask an administrator for more"
 )
 
 
@@ -89,10 +89,10 @@ def require_room_to_queue(session: Session, project_id: str, around: Surrounding
         )
 
 
-def require_announced(database: Database, project_id: str, size: int) -> None:
-    """As ``require_size``, in a transaction of its own."""
+def most_stored(database: Database, project_id: str) -> int | None:
+    """Return how many bytes a project may have stored in all; None where there is no limit."""
     with database.read() as session:
-        require_size(session, project_id, size)
+        return quotas_of(session, [project_id])[project_id].stored_bytes
 
 
 def require_size(session: Session, project_id: str, size: int) -> None:
@@ -103,16 +103,22 @@ def require_size(session: Session, project_id: str, size: int) -> None:
     """
     most = quotas_of(session, [project_id])[project_id].stored_bytes
     if most is not None and size > most:
-        raise _exceeded(
-            f"the upload has {size} bytes or more, and this project may have {most} stored in all; "
-            "send less, or ask an administrator for more"
-        )
+        raise over_all(most)
+
+
+def over_all(most: int) -> QuotaExceeded:
+    """Say that an upload has more bytes than a project may have in all."""
+    return _exceeded(
+        f"the upload has more than the {most} bytes that this project may have stored in all; send "
+        "less, or ask an administrator for more"
+    )
 
 
 def reserve(session: Session, project_id: str, content: Content, replaced_bytes: int = 0) -> None:
     """As ``require_room_to_store``, and count the bytes from now on, before they are stored.
 
-    ``replaced_bytes`` are stored already and go when these are there. What is reserved counts
+    ``replaced_bytes`` are stored already and go when these are there; of several that replace the
+    same, each may count on them. What is reserved counts
     until a row names it, or until the collector sees that none does and the bytes are gone.
 
     Raises:

@@ -15,7 +15,7 @@ from app.db.models import File as FileRow
 from app.db.models import Model
 from app.db.registry import ModelFile, commit_of, number_model
 from app.db.session import Database, database_now
-from app.errors import InvalidPayload, NotFound, Problem
+from app.errors import InvalidPayload, NotFound, Problem, Unavailable
 from app.services import audit, quotas
 from app.services.content import inspect
 from app.services.files import file_view
@@ -53,6 +53,8 @@ def register(
     # No transaction waits while another process reads the weights.
     config = _config(new, _looked_at(storage, weights, new))
     texts = {CONFIG: config} | ({} if new.card is None else {CARD: new.card.encode()})
+    # In the order in which all take what they lock of blobs.
+    texts = dict(sorted(texts.items(), key=lambda each: _digest(each[1])))
     with database.write() as session:
         for content in texts.values():
             quotas.reserve(session, project_id, inspect([content]))
@@ -100,6 +102,8 @@ def _looked_at(storage: Storage, weights: FileRow, new: NewModel) -> Mapping[str
         asked = [str(weights.bytes), *STATISTICS]
         found: dict[str, Any] = look(storage, file_view(weights), "app.preview.weights", asked)
     except NoLook as error:
+        if error.code == "not_looked_at":
+            raise Unavailable(f"{error}; try again later") from None
         raise InvalidPayload([Problem("/weights", error.code, str(error))]) from None
     if "problem" in found:
         code, message = found["problem"]

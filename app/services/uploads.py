@@ -76,12 +76,12 @@ def add_part(
         part = _announced(session, upload, found)
     if not part.arrived:
         storage.put_part(upload_id, found.sha256, found.size, chunks_of(content))
-        with database.write() as session:
-            require_pending(session, find_to_change(session, Upload, project_id, upload_id))
-            part = session.get_one(UploadPartRow, part.id)
-            if not part.arrived:
-                part.arrived, part.created_at = True, database_now(session)
-                audit.note(session, project_id, "upload.part", upload_id)
+        try:
+            part = _arrive(database, project_id, upload_id, part.id)
+        except Conflict:
+            # It may have come twice, and its row be gone: without one, its bytes would not count.
+            storage.delete_parts(upload_id)
+            raise
     return _part_view(part)
 
 
@@ -125,6 +125,21 @@ def parts_of(session: Session, upload_id: str) -> list[UploadPartRow]:
 def remove_parts(session: Session, upload_id: str) -> None:
     """Remove the parts that have arrived; one that still comes counts until it is forgotten."""
     session.execute(delete(UploadPartRow).where(_arrived(upload_id)))
+
+
+def _arrive(database: Database, project_id: str, upload_id: str, part_id: str) -> UploadPartRow:
+    """Note that a part is stored.
+
+    Raises:
+        Conflict: The upload has ended.
+    """
+    with database.write() as session:
+        require_pending(session, find_to_change(session, Upload, project_id, upload_id))
+        part = session.get_one(UploadPartRow, part_id)
+        if not part.arrived:
+            part.arrived, part.created_at = True, database_now(session)
+            audit.note(session, project_id, "upload.part", upload_id)
+        return part
 
 
 def upload_view(session: Session, row: Upload) -> UploadView:

@@ -73,6 +73,8 @@ def _shown(dtype: str, shape: Sequence[int]) -> str:
 def _values(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name in found["not_finite"]:
         yield "not_finite", f"the tensor {name!r} has a value that is NaN or infinite"
+    for name in found["negative"]:
+        yield "negative", f"the tensor {name!r} is a variance, and has a value below 0"
     for name in (STD, OUTPUT_STD):
         if min(found["values"].get(name, [1.0])) <= 0:
             yield "not_positive", f"the tensor {name!r} divides, and has a value that is 0 or less"

@@ -3,6 +3,7 @@
 import io
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ from tests.unit.app.teachers import DIGITS, weights_of
 from worker.distillation.build import build, load_model, read_config, save_model
 from worker.distillation.dataset import Column, InputDescription
 
-COLUMNS = [Column(name="age"), Column(name="colour", categories=["red", "green"])]
+COLUMNS = [Column(name="age"), Column(name="colour", categories=["", "green"])]
 TABLE = InputDescription(
     kind="table",
     shape=[3],
@@ -42,7 +43,9 @@ CASES: list[tuple[AnyArchitecture, InputDescription]] = [
     (Convnet(channels=[4, 6]), IMAGES),
     (CifarResnet(variant="8"), IMAGES),
 ]
-NUM_DAMAGED = 20_000
+SCALARS = {**DIGITS, "architecture": {"name": "convnet", "channels": [2]}}
+"""Has tensors of no dimension."""
+NUM_DAMAGED = 10_000
 
 
 @pytest.mark.parametrize(
@@ -84,9 +87,12 @@ def test_a_model_that_the_engine_saved_is_registered_and_loads_as_it_was(
     assert model.num_parameters == sum(value.numel() for value in before.parameters())
 
 
-def test_of_damaged_weights_none_is_taken_that_the_engines_reader_refuses() -> None:
-    whole = weights_of()
-    new = NewModel(**DIGITS, weights="file-1")
+@pytest.mark.parametrize("about", [DIGITS, SCALARS], ids=["mlp", "convnet"])
+def test_of_damaged_weights_none_is_taken_that_the_engines_reader_refuses(
+    about: dict[str, Any],
+) -> None:
+    whole = weights_of(about)
+    new = NewModel(**about, weights="file-1")
     expected = expected_tensors(new)
     length = 8 + int.from_bytes(whole[:8], "little")
     random = Random(0)  # noqa: S311 (nothing is kept secret with it)

@@ -74,22 +74,25 @@ def _named(field: str, file_id: str) -> Iterator[None]:
 
 def _joined(data: RawData, further: Mapping[Part, RawData]) -> RawData:
     """Put the examples of further files after those of the first."""
-    counts = {"train": len(data.labels)} | {p: len(each.labels) for p, each in further.items()}
-    part_of_N = np.repeat(list(counts), list(counts.values()))
-    inputs = _grown(data.inputs, len(part_of_N))
+    names, counts = ["train", *further], [len(each.labels) for each in (data, *further.values())]
+    number_of_N = np.repeat(np.arange(len(names), dtype=np.uint8), counts)
+    part_of: dict[str, npt.NDArray[np.bool_]] = {
+        name: number_of_N == number for number, name in enumerate(names)
+    }
+    inputs = _grown(data.inputs, len(number_of_N))
     first = len(data.labels)
     for each in further.values():
         inputs[first : first + len(each.labels)] = each.inputs
         first += len(each.labels)
-    test = part_of_N == "test" if "test" in further else None
+    test = part_of.get("test")
     if data.test is not None:
-        test = np.append(data.test, np.zeros(len(part_of_N) - len(data.test), np.bool_))
+        test = np.append(data.test, np.zeros(len(number_of_N) - len(data.test), np.bool_))
     return replace(
         data,
         inputs=inputs,
         labels=np.concatenate([data.labels, *(each.labels for each in further.values())]),
         test=test,
-        validation=part_of_N == "validation" if "validation" in further else None,
+        validation=part_of.get("validation"),
     )
 
 

@@ -1,7 +1,7 @@
 """Check that what a spec asks for can be done with the kind of data it names."""
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from app.contracts.model import (
 from app.contracts.objective import AnyLoss
 from app.contracts.response_losses import Labels
 from app.contracts.training import ShiftCrop, Training
-from worker.distillation.dataset import RawData
+from worker.distillation.dataset import Part, RawData
 from worker.distillation.errors import BadInput
 from worker.distillation.objective import check_loss
 
@@ -98,6 +98,23 @@ def check_targets(data: RawData, train: npt.NDArray[np.int64]) -> None:
                 "target_does_not_vary",
                 f'"{name}" {given} train example; there is nothing to learn',
                 "Leave it out of `targets`, or add examples that differ.",
+            )
+
+
+def check_held_out(data: RawData, ids: Mapping[Part, npt.NDArray[np.int64]]) -> None:
+    """Refuse a held-out part of which no label is known: nothing could be measured on it.
+
+    Raises BadInput naming the part.
+    """
+    held: tuple[Part, ...] = ("validation", "test")
+    for part in held:
+        held_out = data.labels[ids[part]]
+        if len(held_out) and np.isnan(held_out).all():
+            raise BadInput(
+                "no_label_known",
+                f"No label of the {len(held_out):,} {part} examples is known, so that nothing can "
+                "be measured on them",
+                f"Fill in their `targets`, or give another `dataset.{part}_file`.",
             )
 
 

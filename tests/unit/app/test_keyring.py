@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from app import keyring
+from app.db.session import Database
 from app.errors import Unauthorized
 from app.keyring import REMEMBERED_SECONDS, Keyring
 from app.services import key_text, keys
@@ -52,6 +53,26 @@ def test_a_key_that_another_process_revoked_is_refused_a_moment_later(api: Api) 
         asyncio.run(known.identify(secret))
 
 
+def test_a_key_that_is_revoked_while_it_is_looked_for_is_not_remembered(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, secret = Keyring(api.database, api.parts.pepper), _secret(api)
+    authenticate = keys.authenticate
+
+    def authenticate_and_revoke(database: Database, pepper: bytes, secret: str) -> keys.Identity:
+        identity = authenticate(database, pepper, secret)
+        keys.revoke_key(database, identity.project_id, identity.key_id)
+        known.forget_all()
+        return identity
+
+    monkeypatch.setattr(keyring, "authenticate", authenticate_and_revoke)
+    asyncio.run(known.identify(secret))
+    monkeypatch.undo()
+
+    with pytest.raises(Unauthorized, match="revoked"):
+        asyncio.run(known.identify(secret))
+
+
 def test_keys_that_are_not_good_are_not_remembered(api: Api, statements: list[str]) -> None:
     known, made_up = Keyring(api.database, api.parts.pepper), key_text.write("0" * 32)
     for _ in range(2):
@@ -65,7 +86,7 @@ def test_no_more_keys_are_remembered_than_fit(
     api: Api, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keyring, "MOST_REMEMBERED", 2)
-    known = Keyring(api.database, api.parts.pepper)
+    known = Keyring(api.database, api.parts.pepper, lambda: 7.0)
     oldest, *newer = [_secret(api) for _ in range(3)]
     for secret in (oldest, *newer):
         asyncio.run(known.identify(secret))

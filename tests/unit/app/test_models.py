@@ -66,7 +66,7 @@ def test_what_is_no_field_of_an_edit_is_told(api: Api) -> None:
     assert "known here: description, metadata" in answer.json()["errors"][0]["message"]
 
 
-@pytest.mark.parametrize("named", ["id", "mine", "mine@1"])
+@pytest.mark.parametrize("named", ["id", "mine@1"])
 def test_a_registered_model_goes_with_its_files(
     api: Api, named: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +85,18 @@ def test_a_registered_model_goes_with_its_files(
     collect(api)
     assert usage(api)["stored_bytes"]["used"] == weights["bytes"]
     assert registered(api, name="mine")["version"] == 2
+
+
+@pytest.mark.parametrize("named", ["mine", "mine@latest", "mine@best"])
+def test_what_is_another_model_the_next_time_deletes_none(api: Api, named: str) -> None:
+    model = registered(api, name="mine")
+    api.client.put("/v1/model_aliases/mine@best", json={"version": 1})
+
+    refused = api.client.delete(f"/v1/models/{named}")
+
+    assert refused.status_code == 409
+    assert f"by that id, or as mine@{model['version']}" in refused.json()["detail"]
+    assert api.client.get(f"/v1/models/{model['id']}").is_success
 
 
 def test_a_registered_model_has_a_commit_as_a_repository(api: Api) -> None:

@@ -23,7 +23,7 @@ PLACES = {
     "/v1/files": FORM,
     "/v1/uploads/upload-1/parts": (
         "multipart/form-data; boundary=x",
-        PART.replace(b"file", b"data"),
+        PART.replace(b'name="file"', b'name="data"'),
     ),
     JOBS: JSON,
 }
@@ -51,19 +51,27 @@ def served(api: Api) -> Iterator[int]:
         assert not thread.is_alive()
 
 
-def begin(api: Api, port: int, path: str, length: int) -> socket.socket:
-    """Send the head of a request that has a body, and what the body begins with."""
+def begin(api: Api, port: int, path: str, length: int | None) -> socket.socket:
+    """Send the head of a request that has a body, and what the body begins with.
+
+    Without a length the body comes in chunks.
+    """
     media_type, start = PLACES[path]
     connection = socket.create_connection(("127.0.0.1", port), timeout=LONGEST_SECONDS)
     head = {
         "Host": "localhost",
         "Authorization": api.client.headers["Authorization"],
         "Content-Type": media_type,
-        "Content-Length": str(length),
+        **({"Transfer-Encoding": "chunked"} if length is None else {"Content-Length": str(length)}),
     }
     lines = [f"POST {path} HTTP/1.1", *(f"{name}: {value}" for name, value in head.items())]
-    connection.sendall("\r\n".join([*lines, "", ""]).encode() + start)
+    begun = chunk(start) if length is None else start
+    connection.sendall("\r\n".join([*lines, "", ""]).encode() + begun)
     return connection
+
+
+def chunk(piece: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
 
 
 def answer(connection: socket.socket) -> tuple[int, dict[str, str], dict[str, object]]:
@@ -174,4 +182,14 @@ def test_a_form_larger_than_the_whole_quota_is_refused_before_it_is_read(
 ) -> None:
     limit(api, stored_bytes=1000)
     with begin(api, port, path, length=2**20 + 1001) as connection:
+        assert connection.recv(12) == b"HTTP/1.1 429"
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/uploads/upload-1/parts"])
+def test_a_form_that_does_not_say_its_size_is_read_no_further_than_the_quota(
+    api: Api, port: int, path: str
+) -> None:
+    limit(api, stored_bytes=1000)
+    with begin(api, port, path, length=None) as connection:
+        connection.sendall(chunk(b"x" * (2**20 + 1001)))
         assert connection.recv(12) == b"HTTP/1.1 429"

@@ -190,6 +190,29 @@ def test_the_largest_numbers_are_finite(api: Api) -> None:
     assert answer.status_code == 201
 
 
+def test_a_variance_below_zero_is_refused(api: Api) -> None:
+    body = {"architecture": {"name": "convnet", "channels": [2]}}
+    header = header_of({**DIGITS, **body})
+    content = bytearray(content_of(header))
+    name = next(name for name in header if name.endswith("running_var"))
+    start, _ = header[name]["data_offsets"]
+    content[start : start + 4] = struct.pack("<f", -1.0)
+
+    ((code, message),) = told(register(api, packed(header, bytes(content)), **body))
+
+    assert (code, name in message) == ("negative", True)
+
+
+def test_a_look_that_breaks_is_not_the_fault_of_the_weights(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(*_asked: object) -> None:
+        raise looks.NoLook("not_looked_at", "the look at the file failed")
+
+    monkeypatch.setattr("app.services.registration.look", breaks)
+    assert register(api).status_code == 503
+
+
 def test_a_scale_of_zero_is_refused(api: Api) -> None:
     header = header_of(DIGITS)
     content = bytearray(content_of(header))
@@ -209,6 +232,8 @@ def hostile() -> dict[str, bytes]:
     noted = {"__metadata__": {"format": 1}, **header}
     more = {**header, WEIGHT: {**header[WEIGHT], "more": 1}}
     true = {**header, "standardize.std": {**header["standardize.std"], "shape": [True, 1, 1]}}
+    half = {"__metadata__": {"format": "\ud800"}, **header}
+    no_list = {**header, "standardize.std": {**header["standardize.std"], "shape": {}}}
     return {
         "a pickle": b"\x80\x04\x95cos\nsystem\n(S'id'\ntR.",
         "a zip, as PyTorch saves": b"PK\x03\x04" + bytes(60),
@@ -221,6 +246,8 @@ def hostile() -> dict[str, bytes]:
         "notes that are no text": packed(json.dumps(noted).encode(), content),
         "a key too many": packed(json.dumps(more).encode(), content),
         "a size that is true": packed(json.dumps(true).encode(), content),
+        "half a letter": packed(json.dumps(half).encode(), content),
+        "sizes that are no list": packed(json.dumps(no_list).encode(), content),
         "a header of more than 1 MiB": packed(text.encode() + b" " * 2**20, content),
         "a byte too many": packed(header, content + b"\0"),
         "a byte too few": packed(header, content[:-1]),

@@ -43,7 +43,27 @@ def test_an_upload_larger_than_the_whole_quota_is_refused_when_it_is_announced(a
     limit_storage(api, len(CONTENT) - 1)
     answer = api.client.post(UPLOADS, json=NEW)
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "quota_exceeded")
-    assert f"the upload has {len(CONTENT)} bytes or more" in answer.json()["detail"]
+    assert f"more than the {len(CONTENT) - 1} bytes" in answer.json()["detail"]
+
+
+def test_of_a_part_that_comes_twice_while_its_upload_is_cancelled_nothing_is_left(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_id = begin(api)
+    put_part = api.parts.storage.put_part
+
+    def put_last(*arguments: Any) -> None:  # noqa: ANN401 (a part and its bytes)
+        with monkeypatch.context() as patch:
+            patch.setattr(api.parts.storage, "put_part", put_part)
+            assert send(api, upload_id, CONTENT).is_success
+        assert api.client.post(f"{UPLOADS}/{upload_id}/cancel").is_success
+        put_part(*arguments)
+
+    monkeypatch.setattr(api.parts.storage, "put_part", put_last)
+
+    assert send(api, upload_id, CONTENT).status_code == 409
+
+    assert (used(api), stored(api)) == (0, [])
 
 
 def limit_storage(api: Api, most: int) -> None:
@@ -97,7 +117,7 @@ def test_a_part_that_comes_when_its_upload_ends_counts_until_that_is_forgotten(
 
     assert send(api, upload_id, CONTENT[:CUT]).status_code == 409
 
-    assert len(stored(api)) == 1
+    assert stored(api) == []
     kept = len(CONTENT) if end == "complete" else 0
     assert used(api) == kept + CUT
     assert api.client.get(f"{UPLOADS}/{upload_id}").json()["parts"] == []

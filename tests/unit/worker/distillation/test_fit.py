@@ -8,9 +8,9 @@ import pytest
 
 from app.contracts.dataset import Task
 from tests.unit.worker.distillation.specs import MLP, spec_of
-from worker.distillation.dataset import RawData
+from worker.distillation.dataset import Part, RawData
 from worker.distillation.errors import BadInput
-from worker.distillation.fit import check_fit, check_targets, check_task
+from worker.distillation.fit import check_fit, check_held_out, check_targets, check_task
 
 CONVNET = {"name": "convnet"}
 FLIPS = {"augmentation": [{"name": "flip"}]}
@@ -197,3 +197,17 @@ def test_a_target_that_does_not_vary_in_training_is_refused(
     assert caught.value.code == "target_does_not_vary"
     assert says in str(caught.value)
     check_targets(data_of(task, ["first"], [[0], [1], [0]]), np.arange(3))
+
+
+@pytest.mark.parametrize("part", ["validation", "test"])
+def test_a_held_out_part_whose_labels_nobody_knows_is_refused(part: Part) -> None:
+    labels = [[0.0, 1.0], [1.0, 0.0], [np.nan, np.nan], [np.nan, np.nan]]
+    data = data_of("multi_label", ["first", "second"], labels)
+    other: Part = "test" if part == "validation" else "validation"
+    ids: dict[Part, npt.NDArray[np.int64]] = {part: np.arange(2, 4), other: np.arange(1, 3)}
+
+    with pytest.raises(BadInput, match=f"No label of the 2 {part} examples") as caught:
+        check_held_out(data, ids)
+
+    assert caught.value.code == "no_label_known"
+    check_held_out(data, ids | {part: np.arange(0)})
