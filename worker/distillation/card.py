@@ -136,7 +136,8 @@ def _front_matter(
 def _base_models(spec: JobSpec) -> list[str]:
     """Return what the student comes from, as far as it is a model that can be asked for.
 
-    The id of a registered one, the name of one that the job itself has trained and publishes.
+    The id of a registered one; the name of one that the job itself has trained and publishes, whose
+    version is only known once the card is written.
     """
     named = list(dict.fromkeys(named_models(spec).values()))
     own = published_name(spec.name, "teacher") if isinstance(spec.teacher, TrainedTeacher) else None
