@@ -1,5 +1,6 @@
 """Requests that schemathesis makes up from the OpenAPI document, all its checks on each answer."""
 
+import json
 from random import Random
 from typing import Any
 
@@ -124,7 +125,7 @@ class _Sender:
     def is_wanted(self, case: Case[Any]) -> bool:
         is_spec = case.operation.label == CREATE_JOB
         is_covering = case.meta is not None and isinstance(case.meta.phase.data, CoveragePhaseData)
-        if _is_no_form(case):
+        if _is_no_form(case) or _is_no_text(case.query):
             return False
         return not (is_spec and is_covering) or self._random.random() < self._share
 
@@ -156,6 +157,19 @@ def _is_no_form(case: Case[Any]) -> bool:
     if case.media_type != "multipart/form-data" or not isinstance(case.body, dict):
         return False
     return not all(isinstance(value, str | bytes) for value in case.body.values())
+
+
+def _is_no_text(query: dict[str, Any]) -> bool:
+    """Tell whether metadata that is asked for looks like another type: in an address, it is text."""
+    return any(name.startswith("metadata[") and _is_json(value) for name, value in query.items())
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.loads(str(value))
+    except ValueError:
+        return False
+    return True
 
 
 def _shortened(wait: object) -> object:
