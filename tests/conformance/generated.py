@@ -160,7 +160,7 @@ def _is_no_form(case: Case[Any]) -> bool:
 
 
 def _is_no_text(query: dict[str, Any]) -> bool:
-    """Tell whether metadata that is asked for looks like another type: in an address, it is text."""
+    """Tell whether metadata that is asked for looks like another type: in an address it is text."""
     return any(name.startswith("metadata[") and _is_json(value) for name, value in query.items())
 
 
