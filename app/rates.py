@@ -1,11 +1,12 @@
 """Rates of requests, counted in Redis or Valkey for all API processes together."""
 
+import asyncio
 import math
 import time
 from dataclasses import dataclass
 
 from limits import RateLimitItemPerMinute
-from limits.aio.storage import RedisStorage
+from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from redis.asyncio import BlockingConnectionPool
 from redis.exceptions import RedisError
@@ -35,7 +36,10 @@ class Rate:
 
 
 class Rates:
-    """Counts by a window that slides, in two numbers a caller however many requests there are."""
+    """Counts by a window that slides, in two numbers a caller however many requests there are.
+
+    While the server does not answer, each process counts for itself.
+    """
 
     def __init__(self, broker_url: str) -> None:
         self._pool = BlockingConnectionPool.from_url(
@@ -53,25 +57,21 @@ class Rates:
                 connection_pool=self._pool,  # type: ignore[arg-type]  # as its documentation has it
             )
         )
+        self._alone = SlidingWindowCounterRateLimiter(MemoryStorage())
+        # Whoever waits for a connection waits here, where it is not taken for the server's silence.
+        self._turns = asyncio.Semaphore(MOST_CONNECTIONS)
         self._rests_until = 0.0
         self._complains_after = 0.0
 
-    async def hit(self, caller: str, most: int) -> Rate | None:
-        """Count a request of a caller who may make so many a minute.
-
-        None where the server does not answer: a request that cannot be counted may pass.
-        """
-        if time.monotonic() < self._rests_until:
-            return None
-        allowed = RateLimitItemPerMinute(most)
+    async def hit(self, caller: str, most: int) -> Rate:
+        """Count a request of a caller who may make so many a minute."""
         try:
-            is_within = await self._counter.hit(allowed, caller)
-            stats = await self._counter.get_window_stats(allowed, caller)
+            async with self._turns:
+                if time.monotonic() >= self._rests_until:
+                    return await _hit(self._counter, caller, most)
         except (RedisError, OSError) as error:
             self._rest(error)
-            return None
-        seconds = min(max(math.ceil(stats.reset_time - time.time()), 1), WINDOW_SECONDS)
-        return Rate(is_within, most, stats.remaining, seconds)
+        return await _hit(self._alone, caller, most)
 
     async def close(self) -> None:
         await self._pool.aclose()
@@ -81,4 +81,12 @@ class Rates:
         self._rests_until = now + REST_SECONDS
         if now >= self._complains_after:
             self._complains_after = now + COMPLAINTS_APART_SECONDS
-            log.warning("requests_not_counted", reason=type(error).__name__)
+            log.warning("requests_counted_alone", reason=type(error).__name__)
+
+
+async def _hit(counter: SlidingWindowCounterRateLimiter, caller: str, most: int) -> Rate:
+    allowed = RateLimitItemPerMinute(most)
+    is_within = await counter.hit(allowed, caller)
+    stats = await counter.get_window_stats(allowed, caller)
+    seconds = min(max(math.ceil(stats.reset_time - time.time()), 1), WINDOW_SECONDS)
+    return Rate(is_within, most, stats.remaining, seconds)
