@@ -1,6 +1,7 @@
 """The API's application: ``uvicorn app.main:create_app --factory``."""
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -117,6 +118,10 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    if _has_process():
+        # What is there by now stays: looking through it for what does not makes answers late.
+        gc.collect()
+        gc.freeze()
     writing = asyncio.create_task(app.state.gate.write_refusals())
     with _told_of_the_end(app.state.watcher):
         yield
@@ -129,7 +134,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 @contextmanager
 def _told_of_the_end(watcher: Watcher) -> Iterator[None]:
     """Let those who wait go at the signal: a server ends only after its answers have."""
-    if threading.current_thread() is not threading.main_thread():
+    if not _has_process():
         yield
         return
     loop = asyncio.get_running_loop()
@@ -146,6 +151,11 @@ def _told_of_the_end(watcher: Watcher) -> Iterator[None]:
     yield
     for one, handler in before.items():
         signal.signal(one, handler)
+
+
+def _has_process() -> bool:
+    """Tell whether this is the main thread: that of a process which is there to serve."""
+    return threading.current_thread() is threading.main_thread()
 
 
 def _operation_id(route: APIRoute) -> str:
