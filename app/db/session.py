@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -121,7 +121,7 @@ class Database:
 
 def database_now(session: Session) -> datetime:
     """Return the database's clock: the only one that leases and waits go by."""
-    return session.scalars(select(DatabaseClock())).one().astimezone(UTC)
+    return session.scalars(select(DatabaseClock())).one()
 
 
 @compiles(DatabaseClock)

@@ -9,7 +9,7 @@ from sqlalchemy.orm import DeclarativeBase
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A moment, always with its time zone in Python, whatever the database keeps."""
+    """A moment, in Python always one of UTC, whatever the database keeps."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -18,7 +18,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, _dialect: Dialect) -> datetime | None:
-        return None if value is None else value.replace(tzinfo=value.tzinfo or UTC)
+        if value is None or value.tzinfo is None:
+            return value and value.replace(tzinfo=UTC)
+        # PostgreSQL gives moments in the time zone of its own settings.
+        return value.astimezone(UTC)
 
 
 def one_of(column: str, values: list[str]) -> str:

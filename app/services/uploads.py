@@ -13,7 +13,7 @@ from app.db.models import File
 from app.db.session import Database, database_now
 from app.db.uploads import Upload
 from app.db.uploads import UploadPart as UploadPartRow
-from app.errors import Conflict, InvalidPayload, Problem
+from app.errors import Conflict, InvalidPayload, NotFound, Problem
 from app.services import audit, quotas
 from app.services.content import Content, chunks_of, inspect
 from app.services.files import file_view, name_problems
@@ -78,8 +78,9 @@ def add_part(
         storage.put_part(upload_id, found.sha256, found.size, chunks_of(content))
         try:
             part = _arrive(database, project_id, upload_id, part.id)
-        except Conflict:
-            # It may have come twice, and its row be gone: without one, its bytes would not count.
+        except (Conflict, NotFound):
+            # It may have come twice, and its row be gone: without one, its bytes would not count,
+            # and without an upload they would never go.
             storage.delete_parts(upload_id)
             raise
     return _part_view(part)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from psycopg import Cursor
-from sqlalchemy import insert, select, text
+from sqlalchemy import create_engine, insert, make_url, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.config import Settings
@@ -142,3 +142,16 @@ def test_the_clock_in_a_statement_is_the_database_s_own(database: Database, ago:
 
     # SQLite's clock shows milliseconds.
     assert before - timedelta(milliseconds=1) <= moment + ago <= after
+
+
+def test_moments_are_of_utc_in_whatever_zone_the_database_thinks(postgres_url: str) -> None:
+    elsewhere = make_url(postgres_url).update_query_dict({"options": "-c TimeZone=Asia/Tokyo"})
+    engine = create_engine(elsewhere)
+    with engine.connect() as connection:
+        zone = connection.execute(text("SHOW TimeZone")).scalar_one()
+        moment = connection.execute(select(DatabaseClock())).scalar_one()
+    engine.dispose()
+
+    assert zone == "Asia/Tokyo"
+    assert moment.tzinfo is UTC
+    assert abs(moment - datetime.now(UTC)) < timedelta(minutes=1)

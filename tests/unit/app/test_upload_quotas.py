@@ -66,6 +66,24 @@ def test_of_a_part_that_comes_twice_while_its_upload_is_cancelled_nothing_is_lef
     assert (used(api), stored(api)) == (0, [])
 
 
+def test_of_a_part_whose_upload_is_forgotten_meanwhile_nothing_is_left(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_id = begin(api)
+    put_part = api.parts.storage.put_part
+
+    def put_late(*arguments: Any) -> None:  # noqa: ANN401 (a part and its bytes)
+        age(api, upload_id, KEPT_FOR + timedelta(seconds=1))
+        UploadCollector(api.database, api.parts.storage).tick()
+        put_part(*arguments)
+
+    monkeypatch.setattr(api.parts.storage, "put_part", put_late)
+
+    assert send(api, upload_id, CONTENT).status_code == 404
+
+    assert (used(api), stored(api)) == (0, [])
+
+
 def limit_storage(api: Api, most: int) -> None:
     with api.database.write() as session:
         project = session.scalars(select(Project.id).where(Project.name == "default")).one()
