@@ -1,5 +1,6 @@
 """A served API for the tests of the command line: no worker, so jobs end as a test says."""
 
+import json
 import os
 import socket
 import subprocess
@@ -9,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -40,6 +42,27 @@ class Served:
     def variables(self) -> dict[str, str]:
         """What a client's environment has."""
         return {"STILLHOUSE_URL": self.url, "STILLHOUSE_API_KEY": self.key_file.read_text()}
+
+    def requests(self, path: str, at_least: int, *, method: str = "") -> list[dict[str, Any]]:
+        """Return what was logged of requests whose path has ``path`` in it.
+
+        A line is written after its answer has been sent, so whoever has that may be here before
+        it: wait until there are so many, and return what there are when they do not come.
+        """
+        give_up = time.monotonic() + STARTUP_SECONDS
+        while True:
+            lines = self.key_file.with_name("api.log").read_text().splitlines(keepends=True)
+            whole = [json.loads(line) for line in lines if line[0] == "{" and line[-1] == "\n"]
+            found = [
+                line
+                for line in whole
+                if line["event"] == "request"
+                and path in line["path"]
+                and line["method"].startswith(method)
+            ]
+            if len(found) >= at_least or time.monotonic() > give_up:
+                return found
+            time.sleep(0.02)
 
     def claim(self) -> tuple[str, int]:
         """Let a worker take the next job; return its id and fence."""
