@@ -5,6 +5,7 @@ import os
 import torch
 
 from app.contracts.job import Resources
+from app.contracts.message import NO_GPU
 from worker.distillation.errors import BadInput
 
 
@@ -23,7 +24,7 @@ def choose_device(resources: Resources) -> torch.device:
         return torch.device("cuda", torch.cuda.current_device())
     if resources.gpus:
         raise BadInput(
-            "no_gpu",
+            NO_GPU,
             f"the spec asks for {resources.gpus} GPU, but torch finds none here",
             hint="leave resources.gpus out to use whatever there is",
         )
