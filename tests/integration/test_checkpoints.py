@@ -24,6 +24,7 @@ from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.models import Job, JobEvent, JobFile, JobLog
 from app.db.session import Database
 from app.storage import Storage
+from tests.house import still_running
 from tests.jobs import SPEC, claimed, queued
 from worker import sandbox
 from worker.checkpoints import Keeper
@@ -35,7 +36,7 @@ from worker.supervisor import Supervisor
 ERROR = JobError(code="trainer_crashed", message="It crashed.", retryable=True)
 STEPS = SPEC.model_copy(
     update={
-        "training": Training(epochs=150, batch_size=256),
+        "training": Training(epochs=300, batch_size=256),
         "teacher": SPEC.teacher.model_copy(update={"training": Training(epochs=2)}),
         "baseline": False,
         "export": ["safetensors"],
@@ -98,7 +99,7 @@ class Worker:
         """Do something as soon as the student in training has a checkpoint."""
 
         def wait_and_act() -> None:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 200
             while not self._has_checkpoint(job_id):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -249,7 +250,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(
 def test_a_trainer_that_hangs_says_where_and_is_tried_again(
     sqlite_database: Database, tmp_path: Path
 ) -> None:
-    worker = Worker(sqlite_database, tmp_path, hang_seconds=2, trainer="worker.rehearsal")
+    worker = Worker(sqlite_database, tmp_path, hang_seconds=10, trainer="worker.rehearsal")
     hanging = STEPS.model_copy(update={"metadata": {"rehearsal.hang_at_step": "5"}})
     job_id = queued(sqlite_database, spec=hanging)
 
@@ -569,6 +570,6 @@ def test_a_worker_that_dies_takes_its_trainer_along(
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 
-    _, alive = psutil.wait_procs(family, timeout=30)
+    alive = still_running(family)
     assert family
     assert alive == []

@@ -279,7 +279,10 @@ def test_several_deliverers_send_each_event_once_and_a_receiver_s_in_order(
             assert set(sent) == set(ids)
 
 
-def test_a_slow_receiver_holds_up_nobody_else(sqlite_database: Database) -> None:
+def test_a_slow_receiver_holds_up_nobody_else(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.outbound.post.TOTAL_SECONDS", 300)
     database = sqlite_database
     with receive() as slow, receive() as quick:
         slow.may_answer.clear()
@@ -298,8 +301,9 @@ def test_a_slow_receiver_holds_up_nobody_else(sqlite_database: Database) -> None
 
 
 def test_a_project_whose_receivers_are_all_slow_leaves_room_for_others(
-    sqlite_database: Database,
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.outbound.post.TOTAL_SECONDS", 300)
     database = sqlite_database
     with receive() as slow, receive() as quick:
         slow.may_answer.clear()

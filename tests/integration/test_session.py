@@ -48,7 +48,7 @@ def test_a_process_that_is_halted_between_many_rows_loses_its_locks_as_well(
     postgres_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = postgres_database.engine.url.render_as_string(hide_password=False)
-    database = Database(url, SILENCE_SECONDS)
+    database = Database(url, 4 * SILENCE_SECONDS)
     now = datetime.now(UTC)
     rows = [{"id": f"halted-{n}", "name": f"halted-{n}", "created_at": now} for n in range(3)]
     execute = Cursor.execute
@@ -56,7 +56,7 @@ def test_a_process_that_is_halted_between_many_rows_loses_its_locks_as_well(
     def execute_and_halt(cursor: Cursor[Any], *arguments: Any, **named: Any) -> Cursor[Any]:  # noqa: ANN401 (as they were given)
         done = execute(cursor, *arguments, **named)
         if "INSERT" in str(arguments[0]):
-            time.sleep(2 * SILENCE_SECONDS)
+            time.sleep(6 * SILENCE_SECONDS)
         return done
 
     def insert_all() -> None:
