@@ -14,6 +14,7 @@ from starlette.types import Message, Receive
 from app.db.session import Database
 from app.errors import InvalidPayload, Problem, TooLarge, Unavailable
 from app.pace import paced
+from app.room import Turns
 from app.services.quotas import most_stored, over_all
 
 FORM_BYTES = 1024 * 1024
@@ -68,7 +69,8 @@ async def receive_form(
 ) -> AsyncIterator[Form]:
     """Read a form of a project: ``field`` is a file, the others are text.
 
-    What is too large is refused before any of it is read, where the request says its size.
+    What is too large is refused before any of it is read, where the request says its size. The
+    form is given once it is its turn to be hashed and stored.
 
     Raises:
         InvalidPayload: It has no such file, or has something else.
@@ -94,7 +96,9 @@ async def receive_form(
             known = ", ".join([field, *others])
             message = f"given the field {unknown[0][:80]!r}; the form has {known}"
             raise InvalidPayload([Problem(f"/{unknown[0][:80]}", "unknown_field", message)])
-        yield Form(file.file, file.filename or "", fields)
+        turns: Turns = request.app.state.upload_turns
+        async with turns.taken(limits.project_id):
+            yield Form(file.file, file.filename or "", fields)
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from app.keyring import Keyring
 from app.metrics import Metrics
 from app.predictor import Predictor
 from app.queue import Queue
+from app.room import Turns
 from app.routes import (
     api_keys,
     audit,
@@ -64,6 +65,9 @@ ROUTERS = [
         *(usage, webhooks, api_keys, projects, audit, health, metrics),
     )
 ]
+
+UPLOADS_AT_ONCE, UPLOADS_OF_ONE_PROJECT = 8, 6
+"""How many are hashed and stored; each takes one of some 40 threads, for minutes if it is large."""
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -106,6 +110,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts
     app.state.watcher = Watcher(parts.database)
+    app.state.upload_turns = Turns(places=UPLOADS_AT_ONCE, of_one_project=UPLOADS_OF_ONE_PROJECT)
     app.state.keyring = Keyring(parts.database, parts.pepper)
     app.state.gate = Gate(settings, parts.database, app.state.keyring)
     app.add_middleware(Intake, gate=app.state.gate, metrics=parts.metrics)
