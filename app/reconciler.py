@@ -24,7 +24,7 @@ from app.services import audit
 from app.services.collection import BlobCollector
 from app.services.completion import UploadCollector
 from app.services.idempotency import forget_old
-from app.storage import Storage
+from app.storage import SHORT_PATIENCE_SECONDS, Storage
 
 log = get_logger(__name__)
 
@@ -107,7 +107,7 @@ def run(settings: Settings) -> None:
     database = Database(settings.database_url)
     queue = Queue(settings.broker_url)
     reconciler = Reconciler(database, queue, settings)
-    storage = Storage(settings.storage_url)
+    storage = Storage(settings.storage_url, SHORT_PATIENCE_SECONDS)
     collectors = (BlobCollector(database, storage), UploadCollector(database, storage))
     log.info("reconciler_started", lease_seconds=settings.lease_seconds)
     while not stop.wait(settings.reap_seconds):
