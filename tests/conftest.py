@@ -152,6 +152,16 @@ def s3_url(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
+@pytest.fixture
+def silent_s3_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the URL of a place in S3 that takes connections and never answers, as ``s3_url``."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "x")
+        yield "s3://bucket/place"
+
+
 def _free_ports(number: int) -> list[int]:
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
