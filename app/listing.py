@@ -10,7 +10,6 @@ from pydantic import AfterValidator
 from app.contracts.job import Status
 from app.contracts.strict import Moment
 from app.errors import BadRequest
-from app.services.explanations import unknown_name
 from app.services.filters import Filters
 
 After = Annotated[str | None, Query(description="The last id of the page before.")]
@@ -21,16 +20,6 @@ IfMatch = Annotated[
 
 METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-KNOWN = (
-    "after",
-    "limit",
-    "status",
-    "name",
-    "parent_id",
-    "created_after",
-    "created_before",
-    "metadata[KEY]",
-)
 
 METADATA_PARAMETER: dict[str, Any] = {
     "name": "metadata",
@@ -68,14 +57,11 @@ async def filters(
     """Read which jobs are wanted.
 
     Raises:
-        BadRequest: There is no parameter of a name that is given.
+        BadRequest: A key of the metadata is given twice, with two values, or there are too many.
     """
     metadata: dict[str, str] = {}
     for parameter, value in request.query_params.multi_items():
         pair = METADATA.fullmatch(parameter)
-        if pair is not None:
-            if metadata.setdefault(pair[1], value) != value:
-                raise BadRequest(f"given {parameter} twice, with two values", param=parameter)
-        elif parameter not in KNOWN:
-            raise BadRequest(unknown_name("query parameter", parameter, KNOWN), param=parameter)
+        if pair is not None and metadata.setdefault(pair[1], value) != value:
+            raise BadRequest(f"given {parameter} twice, with two values", param=parameter)
     return Filters(tuple(status), metadata, name, parent_id, created_after, created_before)
