@@ -7,12 +7,20 @@ from typing import Annotated, Any
 from fastapi import Header, Query, Request
 from pydantic import AfterValidator
 
-from app.contracts.job import Status
-from app.contracts.strict import Moment
+from app.contracts.job import MOST_PAIRS, Status
+from app.contracts.strict import WrittenMoment
 from app.errors import BadRequest
 from app.services.filters import Filters
+from app.services.history import EVENT
 
 After = Annotated[str | None, Query(description="The last id of the page before.")]
+AfterEvent = Annotated[
+    str | None,
+    Query(
+        description="The last id of the page before, or its number alone.",
+        json_schema_extra={"pattern": f"^{EVENT.pattern}$"},
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=100)]
 IfMatch = Annotated[
     str | None, Header(description="The entity tag as read: 412 where it has moved since.")
@@ -30,6 +38,7 @@ METADATA_PARAMETER: dict[str, Any] = {
     "schema": {
         "type": "object",
         "propertyNames": {"minLength": 1},
+        "maxProperties": MOST_PAIRS,
         "additionalProperties": {"type": "string"},
     },
 }
@@ -42,7 +51,7 @@ def _within_reach(moment: datetime) -> datetime:
     return min(max(moment, FIRST), LAST)
 
 
-Bound = Annotated[Moment, AfterValidator(_within_reach)]
+Bound = Annotated[WrittenMoment, AfterValidator(_within_reach)]
 """A moment that something lies before or after."""
 
 
@@ -64,4 +73,7 @@ async def filters(
         pair = METADATA.fullmatch(parameter)
         if pair is not None and metadata.setdefault(pair[1], value) != value:
             raise BadRequest(f"given {parameter} twice, with two values", param=parameter)
+    if len(metadata) > MOST_PAIRS:
+        message = f"given {len(metadata)} pairs; expected no more than a job has, {MOST_PAIRS}"
+        raise BadRequest(message, param="metadata")
     return Filters(tuple(status), metadata, name, parent_id, created_after, created_before)
