@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from psycopg import Cursor
-from sqlalchemy import create_engine, insert, make_url, select, text
+from sqlalchemy import create_engine, insert, literal, make_url, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.config import Settings
@@ -15,6 +15,7 @@ from app.db import session as session_module
 from app.db import verbs
 from app.db.models import Job, Project
 from app.db.session import Database, DatabaseClock, database_now
+from app.db.table import UtcDateTime
 from tests.jobs import claimed, queued
 from worker.lease import Claim, Lease, Wish
 
@@ -155,3 +156,17 @@ def test_moments_are_of_utc_in_whatever_zone_the_database_thinks(postgres_url: s
     assert zone == "Asia/Tokyo"
     assert moment.tzinfo is UTC
     assert abs(moment - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_the_calendar_s_last_moment_is_read_in_whatever_zone_the_database_thinks(
+    postgres_url: str,
+) -> None:
+    url, last = make_url(postgres_url), datetime.max.replace(tzinfo=UTC)
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {url.database} SET TimeZone = 'Asia/Tokyo'"))
+    engine.dispose()
+    database = Database(postgres_url)
+    with database.read() as session:
+        assert session.scalar(select(literal(last, UtcDateTime()))) == last
+    database.close()
