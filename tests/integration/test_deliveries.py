@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
-from sqlalchemy import String, func, insert, literal, select, true, update
+from sqlalchemy import ColumnElement, String, func, insert, literal, select, true, update
 from uuid_utils import uuid7
 
 from app.contracts.webhooks import OF_JOBS
@@ -252,7 +253,9 @@ def _multiply(database: Database, webhook_id: str) -> None:
     """Make more of a webhook's one delivery, many enough for any list in a statement."""
     numbers = select(literal(1).label("number")).cte(recursive=True)
     numbers = numbers.union_all(select(numbers.c.number + 1).where(numbers.c.number < MANY))
-    columns = {column.name: column for column in WebhookDelivery.__table__.c}
+    columns: dict[str, ColumnElement[Any]] = {
+        column.name: column for column in WebhookDelivery.__table__.c
+    }
     columns["id"] = literal("delivery-") + numbers.c.number.cast(String)
     more = select(*columns.values()).join_from(WebhookDelivery, numbers, true())
     more = more.where(WebhookDelivery.webhook_id == webhook_id)
