@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import psutil
@@ -23,9 +24,10 @@ from app.db import lifecycle, verbs, wishes
 from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.models import Job, JobEvent, JobFile, JobLog
 from app.db.session import Database
+from app.services.files import store_file
 from app.storage import Storage
 from tests.house import still_running
-from tests.jobs import SPEC, claimed, queued
+from tests.jobs import PROJECT_ID, SPEC, claimed, queued
 from worker import sandbox
 from worker.checkpoints import Keeper
 from worker.lease import Claim
@@ -406,7 +408,13 @@ def test_nothing_is_kept_of_an_attempt_that_is_given_up(kept: Kept) -> None:
     assert kept.rows() == []
 
 
-def test_an_optimizer_s_bytes_go_with_their_checkpoint_and_weights_stay(kept: Kept) -> None:
+@pytest.mark.parametrize("is_uploaded", [False, True])
+def test_an_optimizer_s_bytes_go_with_their_checkpoint_unless_a_client_has_uploaded_them(
+    kept: Kept, *, is_uploaded: bool
+) -> None:
+    if is_uploaded:
+        content = BytesIO(b"training.safetensors of step 10")
+        store_file(kept.database, kept.storage, PROJECT_ID, content, "mine.safetensors", "model")
     claim = Claim(kept.job.id, kept.job.fence)
     digests = []
     with Keeper(kept.database, kept.storage, claim, kept.folder) as keeper:
@@ -423,7 +431,7 @@ def test_an_optimizer_s_bytes_go_with_their_checkpoint_and_weights_stay(kept: Ke
         [kept.storage.find(sha256) is not None for sha256 in each.values()] for each in digests
     ]
     # Weights, then the optimizer's state, of each checkpoint.
-    assert found == [[True, False], [True, True], [True, True]]
+    assert found == [[True, is_uploaded], [True, True], [True, True]]
 
 
 @pytest.mark.parametrize("size", [0, 1, 9])
