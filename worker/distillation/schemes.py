@@ -135,7 +135,7 @@ def planned_lesson(
     """Return the objective without globs, its live teacher, and what a record would hold.
 
     Raises:
-        BadInput: a layer is not there, or knowledge cannot be kept as asked.
+        BadInput: a layer is not there.
     """
     teacher = load_teacher_folder(lesson.teacher, dataset.description, device)
     student = build(lesson.student, dataset.description, seed=0)
@@ -149,6 +149,7 @@ def planned_lesson(
     manifest = planned(
         spec.knowledge,
         lesson.training,
+        objective,
         dataset,
         TeacherIdentity(*identity(lesson.teacher)),
         live.shapes(inputs),
