@@ -14,6 +14,7 @@ from app.contracts.job import JobSpec, Phase, Progress
 from worker.distillation.cautions import cautions, overlaps
 from worker.distillation.data_files import PART_OF, read_data
 from worker.distillation.dataset import Dataset, InputDescription, Part, RawData, Tell
+from worker.distillation.feasibility import check_trainings
 from worker.distillation.fit import check_fit, check_held_out, check_targets, check_task
 from worker.distillation.reporting import Reporter
 from worker.distillation.schemes import check_scheme
@@ -35,9 +36,11 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
         if data.task != "classification":
             check_targets(data, ids["train"])
             check_held_out(data, ids)
+        dataset = Dataset(data.inputs, data.labels, ids, _description(data, ids["train"]))
+        check_trainings(spec, workspace, dataset)
         for caution in [*cautions(data, ids), *overlaps(data.inputs, ids, _brought(spec))]:
             reporter.warn(caution)
-        Dataset(data.inputs, data.labels, ids, _description(data, ids["train"])).save(folder)
+        dataset.save(folder)
 
 
 def _parts(split: Split, data: RawData) -> dict[Part, npt.NDArray[np.int64]]:
