@@ -39,8 +39,8 @@ class KnowledgeSettings(Strict):
         2 * 2**30,
         ge=0,
         le=2**50,
-        description="The most a job's knowledge may take. Where features would take more they are "
-        "taken from the teacher as the student trains, and answers too where they alone would.",
+        description="The most a job's knowledge may take. Where answers and features together "
+        "would take more, none are kept: the teacher runs beside the student and gives both.",
     )
 
 
