@@ -46,6 +46,9 @@ class LossSpec(Strict):
     reads_teacher: ClassVar[bool] = True
     relates_examples: ClassVar[bool] = False
     """Whether an example's value depends on the others in its batch."""
+    needs_dense_logits: ClassVar[bool] = False
+    """Whether it reads more of the teacher's answers than `top_k` keeps: each logit's own value, or
+    how classes of little probability differ, of which a record keeps only the sum."""
     maps_only: ClassVar[bool] = False
     """Whether its layers must give image maps (channels, height, width)."""
 

@@ -74,6 +74,8 @@ class LogitMse(LossSpec):
 
     loss: Literal["logit_mse"] = "logit_mse"
 
+    needs_dense_logits: ClassVar[bool] = True  # logits have a level, log-probabilities another
+
 
 class ReverseKl(LossSpec):
     """KL(student || teacher), which seeks the teacher's modes (Gu et al., 2024, MiniLLM)."""
@@ -110,6 +112,7 @@ class Decoupled(LossSpec):
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_OF_SEVERAL
     least_classes: ClassVar[int] = 3
+    needs_dense_logits: ClassVar[bool] = True  # of the classes besides the right one
 
 
 class LogitStandardized(LossSpec):
@@ -120,6 +123,7 @@ class LogitStandardized(LossSpec):
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_OF_SEVERAL
     least_classes: ClassVar[int] = 3
+    needs_dense_logits: ClassVar[bool] = True  # mean and deviation are of all logits
 
 
 class Dist(LossSpec):
@@ -137,6 +141,7 @@ class Dist(LossSpec):
     tasks: ClassVar[tuple[Task, ...]] = ONE_OF_SEVERAL
     least_classes: ClassVar[int] = 3
     relates_examples: ClassVar[bool] = True
+    needs_dense_logits: ClassVar[bool] = True  # within a class, most examples have it in the rest
 
 
 class MultiLevel(LossSpec):
@@ -149,3 +154,4 @@ class MultiLevel(LossSpec):
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_OF_SEVERAL
     relates_examples: ClassVar[bool] = True
+    needs_dense_logits: ClassVar[bool] = True  # relations of classes are of every class

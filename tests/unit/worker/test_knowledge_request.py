@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.contracts.job import JobSpec
+from app.contracts.knowledge import MOST_DENSE_OUTPUTS
 from app.contracts.knowledge_request import Sources, TeacherDigests, is_shared, knowledge_request
 from app.contracts.model import Mlp
 
@@ -91,6 +92,18 @@ def test_all_that_decides_the_signals_makes_one() -> None:
         "less of top_k": digest(knowledge={"storage": "top_k", "top_k": 2}),
     }
     assert len(set(other.values())) == len(other)
+
+
+def test_of_many_classes_few_are_kept_but_for_a_loss_that_looks_at_each() -> None:
+    many = MOST_DENSE_OUTPUTS + 1
+    each = [{"loss": "soft_targets"}, {"loss": "logit_mse"}]
+
+    few = digest(num_outputs=many, knowledge={"storage": "top_k"})
+    dense = digest(num_outputs=many, knowledge={"storage": "float16"})
+    assert few != dense
+    assert digest(num_outputs=many) == few
+    assert digest(num_outputs=many, objective=each) == dense
+    assert digest(num_outputs=MOST_DENSE_OUTPUTS) == dense
 
 
 def test_a_file_for_validation_is_its_bytes_and_not_its_id() -> None:

@@ -11,6 +11,7 @@ import torch
 from app.contracts.job import JobSpec
 from app.contracts.knowledge import Fingerprint, KnowledgeManifest
 from app.contracts.model import KnowledgeTeacher, MutualTeacher, SignalsTeacher
+from app.contracts.response_losses import JensenShannon, ReverseKl, SoftTargets
 from worker.distillation.checkpoint import Checkpoints
 from worker.distillation.collection import Collection
 from worker.distillation.dataset import Dataset
@@ -34,6 +35,8 @@ from worker.distillation.workspace import Workspace
 OFFERED = "knowledge"
 """The input folder in which a run finds knowledge that may be what it would collect."""
 EVERY_PART = tuple(part for part in Fingerprint.model_fields if part != "collected")
+OF_DISTRIBUTIONS = SoftTargets | ReverseKl | JensenShannon
+"""The losses of answers that learn from few classes and the sum of the rest."""
 OF_THE_DATA = ("dataset", "views")
 """What knowledge that stands in a teacher's place has to agree in: nobody knows its teacher."""
 
@@ -52,16 +55,16 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
         return
     dataset, device = Dataset.load(workspace.stage("prepared")), choose_device(spec.resources)
     if isinstance(spec.teacher, KnowledgeTeacher):
-        _adopt(spec, spec.teacher, workspace, dataset)
+        _tell_of_few(_adopt(spec, spec.teacher, workspace, dataset), spec, reporter)
     elif isinstance(spec.teacher, SignalsTeacher):
-        _import(spec, spec.teacher, workspace, dataset, device)
+        _tell_of_few(_import(spec, spec.teacher, workspace, dataset, device), spec, reporter)
     elif needs(spec.objective).teacher:
         _collect(spec, workspace, dataset, device, reporter)
 
 
 def _adopt(
     spec: JobSpec, teacher: KnowledgeTeacher, workspace: Workspace, dataset: Dataset
-) -> None:
+) -> KnowledgeManifest:
     source = workspace.input(teacher.knowledge)
     given = StoredKnowledge.open(source).manifest
     expected = _expected(spec, dataset)
@@ -71,8 +74,17 @@ def _adopt(
             f"knowledge {teacher.knowledge!r} does not fit this job in {'; in '.join(found)}",
             hint="use the dataset, split, augmentation, seed and epochs it was collected for",
         )
+    dense = [loss.loss for loss in spec.objective if loss.needs_dense_logits]
+    if given.storage == "top_k" and dense:
+        raise BadInput(
+            "storage_does_not_fit_loss",
+            f"knowledge {teacher.knowledge!r} is kept by top_k, and {dense[0]!r} looks at each "
+            "class; of the less probable ones only the sum is known",
+            hint="use soft_targets, or knowledge collected in float16 or float32",
+        )
     with workspace.writing("knowledge") as folder:
         take_over(source, folder)
+    return given
 
 
 def _import(
@@ -81,7 +93,7 @@ def _import(
     workspace: Workspace,
     dataset: Dataset,
     device: torch.device,
-) -> None:
+) -> KnowledgeManifest:
     # Only now: few jobs need what reads Parquet, and a trainer begins sooner without it.
     from worker.distillation.uploaded_signals import read_signals  # noqa: PLC0415
 
@@ -91,7 +103,7 @@ def _import(
         manifest = manifest.model_copy(update={"num_held_out": 0})
     collection = Collection(manifest, spec.training, dataset, device)
     with workspace.writing("knowledge") as folder:
-        write_signals(collection, ids_N, torch.from_numpy(logits_NC), folder)
+        return write_signals(collection, ids_N, torch.from_numpy(logits_NC), folder)
 
 
 def _collect(
@@ -104,6 +116,7 @@ def _collect(
     manifest = collection.manifest
     reporter.metrics(0, {"knowledge/bytes": float(manifest.bytes)})
     if _take_over_equal(manifest, spec, workspace, reporter):
+        _tell_of_few(manifest, spec, reporter)
         return
     if manifest.bytes > spec.knowledge.max_bytes:
         reporter.warn(
@@ -112,9 +125,23 @@ def _collect(
             "teacher runs along with the student"
         )
         return
+    _tell_of_few(manifest, spec, reporter)
     with workspace.writing("knowledge", resuming=True) as folder:
         checkpoints = Checkpoints(spec, workspace, reporter)
         collect(collection, live, folder, reporter, checkpoints, "knowledge")
+
+
+def _tell_of_few(manifest: KnowledgeManifest, spec: JobSpec, reporter: Reporter) -> None:
+    """Warn where a loss softens answers of which few are kept: it is the rest that then weighs."""
+    soft = [loss for loss in spec.objective if isinstance(loss, OF_DISTRIBUTIONS)]
+    hottest = max((loss.temperature for loss in soft), default=1.0)
+    if manifest.top_k is not None and manifest.top_k < len(manifest.output_names) and hottest > 1:
+        reporter.warn(
+            f"of {len(manifest.output_names):,} classes the {manifest.top_k:,} most probable are "
+            f"kept and the others share the rest evenly, which at temperature {hottest:g} is not "
+            "nearly what the teacher says of them: use temperature 1, or set knowledge.storage to "
+            "float16"
+        )
 
 
 def _take_over_equal(
@@ -142,9 +169,8 @@ def _take_over_equal(
 
 def _expected(spec: JobSpec, dataset: Dataset, teacher: str = "") -> KnowledgeManifest:
     """Return the manifest of answers for the student's views, of whatever teacher."""
-    return planned(
-        spec.knowledge, spec.training, dataset, TeacherIdentity(teacher, "", ""), layers={}
-    )
+    identity = TeacherIdentity(teacher, "", "")
+    return planned(spec.knowledge, spec.training, spec.objective, dataset, identity, layers={})
 
 
 def _sha256(path: Path) -> str:

@@ -15,6 +15,7 @@ from huggingface_hub import ModelCard
 
 from app.contracts.job import JobSpec
 from app.contracts.message import Manifest
+from app.contracts.model import RegisteredTeacher
 from app.contracts.report import FullReport
 from tests.unit.worker.distillation.specs import MLP, Heard, spec_of, workspace_with
 from tests.unit.worker.distillation.trained import leave_models
@@ -94,11 +95,13 @@ def test_a_teacher_is_delivered_as_onnx_where_that_is_asked_for(tmp_path: Path) 
 
 
 def test_a_registered_teacher_is_not_delivered_again(tmp_path: Path) -> None:
-    teacher = {"source": "model", "model": "model-1"}
+    spec = spec_of(export=["safetensors"])
+    workspace = evaluated(tmp_path, spec)
+    teacher = RegisteredTeacher(model="model-1")
 
-    outputs = exported(tmp_path, export=["safetensors"], teacher=teacher)
+    export.run(spec.model_copy(update={"teacher": teacher}), workspace, Heard().reporter)
 
-    assert not (outputs / "teacher").exists()
+    assert not (workspace.stage("outputs") / "teacher").exists()
 
 
 def test_writing_again_gives_the_same_bytes_but_for_what_is_timed(tmp_path: Path) -> None:
