@@ -31,8 +31,9 @@ class KnowledgeSettings(Strict):
         "auto",
         description="Of answers: `float32` as the teacher gave them; `float16`; `top_k`, the most "
         "probable classes and the mass of the rest, for `soft_targets`, `reverse_kl` and "
-        "`jensen_shannon`: other losses of answers look at each class. `auto` is float16 up to "
-        "1,024 outputs and where such a loss is in an objective, else top_k.",
+        "`jensen_shannon`, best at temperature 1: other losses of answers look at each class. "
+        "`auto` is float16 up to 1,024 outputs, and where a loss looks at each class or its "
+        "temperature is above 1, else top_k.",
     )
     top_k: int = Field(32, ge=1, le=1024, description="Classes kept of an example by `top_k`.")
     max_bytes: int = Field(
@@ -50,7 +51,7 @@ def kept_as(
     """Return how an objective has answers kept, and how many classes of an example by `top_k`."""
     storage: Storage = "float16" if settings.storage == "auto" else settings.storage
     many = task == "classification" and num_outputs > MOST_DENSE_OUTPUTS
-    dense = any(loss.needs_dense_logits for loss in objective)
+    dense = any(loss.prefers_dense_logits for loss in objective)
     if settings.storage == "auto" and many and not dense:
         storage = "top_k"
     return storage, min(settings.top_k, num_outputs) if storage == "top_k" else None

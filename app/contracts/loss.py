@@ -52,6 +52,11 @@ class LossSpec(Strict):
     maps_only: ClassVar[bool] = False
     """Whether its layers must give image maps (channels, height, width)."""
 
+    @property
+    def prefers_dense_logits(self) -> bool:
+        """Whether, as it is set, what `top_k` does not keep weighs much in it."""
+        return self.needs_dense_logits
+
     def pairs(self) -> list["LayerPair"]:
         """Return the layers that it reads; none where it reads answers alone."""
         return []

@@ -68,6 +68,10 @@ class SoftTargets(LossSpec):
 
     tasks: ClassVar[tuple[Task, ...]] = WITH_CLASSES
 
+    @property
+    def prefers_dense_logits(self) -> bool:
+        return self.temperature > 1
+
 
 class LogitMse(LossSpec):
     """Match the teacher's logits, or its predictions, by squared error (Ba and Caruana, 2014)."""
@@ -85,6 +89,10 @@ class ReverseKl(LossSpec):
 
     tasks: ClassVar[tuple[Task, ...]] = WITH_CLASSES
 
+    @property
+    def prefers_dense_logits(self) -> bool:
+        return self.temperature > 1
+
 
 class JensenShannon(LossSpec):
     """The generalised Jensen-Shannon divergence (Agarwal et al., 2024, GKD)."""
@@ -96,6 +104,10 @@ class JensenShannon(LossSpec):
     )
 
     tasks: ClassVar[tuple[Task, ...]] = WITH_CLASSES
+
+    @property
+    def prefers_dense_logits(self) -> bool:
+        return self.temperature > 1
 
 
 class Decoupled(LossSpec):

@@ -11,7 +11,6 @@ import torch
 from app.contracts.job import JobSpec
 from app.contracts.knowledge import Fingerprint, KnowledgeManifest
 from app.contracts.model import KnowledgeTeacher, MutualTeacher, SignalsTeacher
-from app.contracts.response_losses import JensenShannon, ReverseKl, SoftTargets
 from worker.distillation.checkpoint import Checkpoints
 from worker.distillation.collection import Collection
 from worker.distillation.dataset import Dataset
@@ -35,8 +34,6 @@ from worker.distillation.workspace import Workspace
 OFFERED = "knowledge"
 """The input folder in which a run finds knowledge that may be what it would collect."""
 EVERY_PART = tuple(part for part in Fingerprint.model_fields if part != "collected")
-OF_DISTRIBUTIONS = SoftTargets | ReverseKl | JensenShannon
-"""The losses of answers that learn from few classes and the sum of the rest."""
 OF_THE_DATA = ("dataset", "views")
 """What knowledge that stands in a teacher's place has to agree in: nobody knows its teacher."""
 
@@ -133,14 +130,13 @@ def _collect(
 
 def _tell_of_few(manifest: KnowledgeManifest, spec: JobSpec, reporter: Reporter) -> None:
     """Warn where a loss softens answers of which few are kept: it is the rest that then weighs."""
-    soft = [loss for loss in spec.objective if isinstance(loss, OF_DISTRIBUTIONS)]
-    hottest = max((loss.temperature for loss in soft), default=1.0)
-    if manifest.top_k is not None and manifest.top_k < len(manifest.output_names) and hottest > 1:
+    soft = [loss.loss for loss in spec.objective if loss.prefers_dense_logits]
+    if manifest.top_k is not None and manifest.top_k < len(manifest.output_names) and soft:
         reporter.warn(
             f"of {len(manifest.output_names):,} classes the {manifest.top_k:,} most probable are "
-            f"kept and the others share the rest evenly, which at temperature {hottest:g} is not "
-            "nearly what the teacher says of them: use temperature 1, or set knowledge.storage to "
-            "float16"
+            f"kept and the others share the rest evenly, which at the temperature of {soft[0]!r} "
+            "is not nearly what the teacher says of them: use temperature 1, or set "
+            "knowledge.storage to auto"
         )
 
 

@@ -311,7 +311,7 @@ def test_few_classes_at_a_high_temperature_are_warned_of(workspace: Workspace) -
 
     (said,) = [message.message for message in heard.messages if isinstance(message, Warned)]
     assert said.startswith("of 3 classes the 2 most probable are kept")
-    assert "at temperature 4" in said
+    assert "at the temperature of 'soft_targets'" in said
 
 
 def test_knowledge_of_the_most_probable_classes_does_not_teach_a_loss_of_each(
