@@ -54,6 +54,8 @@ def rate(schedule: AnySchedule, step: int, num_steps: int, steps_per_epoch: int)
 
 
 def _one_cycle(step: int, num_steps: int, rise: float) -> float:
+    if num_steps <= 2:  # too few to rise in: the first is the peak
+        return (1.0, LAST_SHARE)[step]
     peak = rise * num_steps - 1
     if step <= peak:
         return _between(FIRST_SHARE, 1.0, step / max(peak, 1))
