@@ -50,6 +50,8 @@ def _of_training(role: str, history: History) -> str:
     epochs = f"{len(history.epochs)} epochs" if len(history.epochs) > 1 else "1 epoch"
     if not kept.validation:
         return f"{role}: training loss {kept.loss:.4g} after {epochs}"
+    if "macro_f1" in kept.validation:
+        return f"{role}: macro F1 {kept.validation['macro_f1']:.3f} on validation after {epochs}"
     if "accuracy" in kept.validation:
         return f"{role}: {kept.validation['accuracy'] * 100:.1f} % on validation after {epochs}"
     return f"{role}: error {kept.validation['rmse']:.3f} sd on validation after {epochs}"
