@@ -64,8 +64,8 @@ class TransferSet(Strict):
     omit_classes: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
         default=[],
         max_length=999,
-        description="Classes of which neither student nor baseline sees an example; the teacher "
-        "does.",
+        description="Classes of which neither student nor baseline sees an example, to learn from "
+        "or to choose its best epoch by; the teacher does.",
     )
     repair: bool = Field(
         default=False,

@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -48,8 +47,6 @@ class Plan:
     objective: Sequence[AnyLoss]
     """Its layers are single ones, no globs."""
     device: torch.device
-    train_ids_M: npt.NDArray[np.int64] | None = None
-    """Where not given, all of the train part."""
     describe: Callable[[Path], None] = lambda _: None
     """Writes beside the weights of a checkpoint what makes a model of them: config.json."""
 
@@ -84,7 +81,7 @@ class Trainer:
         training = plan.training
         self.plan = plan
         self.dataset = dataset
-        self.ids_M = dataset.ids["train"] if plan.train_ids_M is None else plan.train_ids_M
+        self.ids_M = dataset.ids["train"]
         _check_batches(model, len(self.ids_M), training)
         _check_micro_batches(plan)
         self.feed = Feed(dataset, plan.device)

@@ -79,6 +79,9 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     for warning in report.warnings:
         reporter.warn(warning)
     report = report.model_copy(update={"warnings": list(reporter.warnings)})
+    if spec.transfer.omit_classes:
+        seen = data.transfer_set(spec.transfer.omit_classes)
+        report.num_examples["transfer"] = len(seen.ids["train"])
     with workspace.writing("evaluation") as folder:
         (folder / "report.json").write_text(report.model_dump_json(indent=2))
 

@@ -20,6 +20,7 @@ from tests.unit.worker.distillation.trained import KEPT_EPOCH, leave_model, leav
 from worker.distillation.dataset import Dataset
 from worker.distillation.errors import BadInput, Stopped
 from worker.distillation.held_out import ANSWERS_FILE
+from worker.distillation.report_page import report_page
 from worker.distillation.stages import collect_knowledge, evaluate, prepare
 from worker.distillation.teachers import ENSEMBLE_FILE, EnsembleConfig
 from worker.distillation.workspace import Workspace
@@ -163,6 +164,18 @@ def test_all_examples_of_each_part_are_measured_in_any_number_of_batches(
     assert report.student.validation.num_examples == 20
     assert (report.student.test.num_examples, report.student.test.errors) == (40, 28)
     assert report.output_names == ["0", "1", "2"]
+
+
+def test_the_examples_left_without_omitted_classes_are_counted_apart(tmp_path: Path) -> None:
+    spec = table_spec(transfer={"omit_classes": ["1"]})
+
+    report, _ = evaluated(tmp_path, {"teacher": 0, "baseline": 2, "student": 1}, spec)
+
+    # Of 20 for training 3 in 10 are of the class.
+    assert report.num_examples == {"train": 20, "validation": 20, "test": 40, "transfer": 14}
+    assert report.student.validation is not None
+    assert report.student.validation.num_examples == 20
+    assert "20 examples to train on (14 for student and baseline" in report_page(report, "job")
 
 
 def test_without_a_validation_part_there_are_no_scores_of_it(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -411,6 +412,37 @@ def test_baseline_and_student_are_one_when_both_learn_from_labels(workspace: Wor
     baseline, student = (workspace.stage(name) for name in ("baseline", "student"))
     for name in ("config.json", "model.safetensors", "history.json"):
         assert (baseline / name).read_bytes() == (student / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective": [{"loss": "labels"}]},
+        {
+            "teacher": {"source": "mutual", "architecture": MLP},
+            "objective": [{"loss": "labels"}, {"loss": "soft_targets"}],
+        },
+    ],
+    ids=["alone", "with a peer"],
+)
+def test_validation_examples_of_an_omitted_class_choose_no_epoch(
+    workspace: Workspace, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    data, other = toy_images(), Workspace(tmp_path / "other")
+    validation = data.ids["validation"]
+    inputs = data.inputs.copy()
+    inputs[validation[data.labels[validation] == 1]] = 255
+    with other.writing("prepared") as folder:
+        replace(data, inputs=inputs).save(folder)
+    spec = spec_of(transfer={"omit_classes": ["1"]}, **changes)
+    for each in (workspace, other):
+        train_baseline.run(spec, each, Heard().reporter)
+        train_student.run(spec, each, Heard().reporter)
+
+    for role in ("baseline", "student"):
+        one, two = (History.load(each.stage(role)) for each in (workspace, other))
+        assert one.epochs[0].validation
+        assert one == two
 
 
 def test_a_teacher_makes_a_difference(workspace: Workspace) -> None:
