@@ -170,7 +170,7 @@ class PhaseRecord(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far the present phase is."""
+    """How far the present phase is; where it trains several models, the one under way."""
 
     phase: Phase
     epoch: int | None = Field(None, description="From 1.")
@@ -178,7 +178,9 @@ class Progress(BaseModel):
     step: int | None = Field(None, description="Optimizer steps or batches done.")
     steps: int | None = None
     examples_per_second: float | None = None
-    seconds_left: float | None = Field(None, description="Of this phase.")
+    seconds_left: float | None = Field(
+        None, description="For the steps that are left; none until it is seen how long one takes."
+    )
 
 
 class JobError(BaseModel):

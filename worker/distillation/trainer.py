@@ -90,7 +90,8 @@ class Trainer:
         self.layers = needs(plan.objective).student_layers
         self.steps_per_epoch = num_batches(len(self.ids_M), training.batch_size)
         self.num_steps = training.epochs * self.steps_per_epoch
-        self.pace = Pace(plan.phase, self.num_steps, training.batch_size, training.epochs)
+        in_a_step = len(self.ids_M) / self.steps_per_epoch
+        self.pace = Pace(plan.phase, self.num_steps, in_a_step, training.epochs)
         self.state = self._begin(model)
         self.watch = FinitenessWatch(plan.role, self.state.objective.names, plan.device)
         self._features: dict[str, Tensor] = {}

@@ -69,9 +69,10 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     data = Dataset.load(workspace.stage("prepared"))
     device = choose_device(spec.resources)
     subjects = _subjects(spec, workspace, data, device)
-    at_once = EXAMPLES_AT_ONCE
     num_runs = sum(subject.recorded is None for subject in subjects)
-    pace = Pace(Phase.EVALUATING, num_runs * num_batches(len(held_out_ids(data)), at_once), at_once)
+    num_held_out = len(held_out_ids(data))
+    in_a_run = num_batches(num_held_out, EXAMPLES_AT_ONCE)
+    pace = Pace(Phase.EVALUATING, num_runs * in_a_run, num_held_out / in_a_run)
     steps = _Steps(reporter, pace)
     with reproducible(device, deterministic=spec.training.deterministic):
         measured = [_measured(subject, data, device, steps) for subject in subjects]

@@ -1,5 +1,6 @@
 """The stages that learn: what each leaves, from what it starts, and what it refuses."""
 
+import itertools
 import json
 import shutil
 from dataclasses import replace
@@ -13,8 +14,17 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from app.contracts.job import JobSpec
-from app.contracts.message import Manifest, MetricsMeasured, Warned
+from app.contracts.job import JobSpec, Phase
+from app.contracts.message import (
+    AnyMessage,
+    CheckpointWritten,
+    Manifest,
+    MetricsMeasured,
+    ProgressMade,
+    StopReason,
+    Warned,
+    WentOn,
+)
 from app.contracts.model import Mlp
 from tests.unit.worker.distillation.specs import Heard
 from tests.unit.worker.distillation.toys import (
@@ -27,10 +37,11 @@ from tests.unit.worker.distillation.toys import (
 )
 from worker.distillation.build import load_model, save_model
 from worker.distillation.dataset import InputDescription
-from worker.distillation.errors import BadInput, NonFinite
+from worker.distillation.errors import BadInput, NonFinite, Stopped
 from worker.distillation.history import History
 from worker.distillation.knowledge import is_reused, recorded_teacher_answers
 from worker.distillation.knowledge_store import StoredKnowledge
+from worker.distillation.reporting import Reporter
 from worker.distillation.stages import (
     collect_knowledge,
     train_assistants,
@@ -357,6 +368,33 @@ def test_assistants_and_generations_form_a_chain(workspace: Workspace) -> None:
         for name in message.values
     }
     assert series == {"teacher", "assistant_1", "generation_1", "knowledge", "student"}
+
+
+def test_an_assistant_s_knowledge_is_collected_in_its_own_phase(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its training's first checkpoint would seem a step back."""
+    monkeypatch.setattr("worker.distillation.reporting.PROGRESS_EVERY_SECONDS", 0)
+    spec = spec_of(assistants=[{"architecture": MLP, "training": BRIEFLY}])
+    train_teacher.run(spec, workspace, Heard().reporter)
+    messages: list[AnyMessage] = []
+    asked = itertools.count()
+
+    def listen() -> StopReason | None:
+        return StopReason.PAUSE if next(asked) == 2 else None
+
+    with pytest.raises(Stopped):
+        train_assistants.run(spec, workspace, Reporter(messages.append, listen))
+    train_assistants.run(spec, workspace, Reporter(messages.append))
+
+    kinds = (CheckpointWritten, WentOn)
+    assert [(type(m), m.role) for m in messages if isinstance(m, kinds)] == [
+        (kind, "assistant_1_knowledge") for kind in kinds
+    ]
+    assert {m.phase for m in messages if isinstance(m, kinds)} == {Phase.TRAINING_ASSISTANTS}
+    assert {m.progress.phase for m in messages if isinstance(m, ProgressMade)} == {
+        Phase.TRAINING_ASSISTANTS
+    }
 
 
 def test_without_assistants_there_is_no_chain(workspace: Workspace) -> None:
