@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from fastapi import Request
+from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.types import Message, Receive
@@ -14,6 +15,7 @@ from starlette.types import Message, Receive
 from app.db.session import Database
 from app.errors import InvalidPayload, Problem, TooLarge, Unavailable
 from app.pace import paced
+from app.room import Turns
 from app.services.quotas import most_stored, over_all
 
 FORM_BYTES = 1024 * 1024
@@ -68,15 +70,17 @@ async def receive_form(
 ) -> AsyncIterator[Form]:
     """Read a form of a project: ``field`` is a file, the others are text.
 
-    What is too large is refused before any of it is read, where the request says its size.
+    What is too large is refused before any of it is read, where the request says its size. The
+    form is given once it is its turn to be hashed and stored.
 
     Raises:
-        InvalidPayload: It has no such file, or has something else.
+        InvalidPayload: It has no such file, or has something else, or is not in UTF-8.
         QuotaExceeded: It has more bytes than the project may have in all.
         TooLarge: It has more bytes than a file may have.
         TooSlow: It does not come at a pace that is taken.
         Unavailable: As many forms are arriving as may be at once.
     """
+    _require_utf_8(request)
     limits.check(_announced_bytes(request))
     limited = Request(request.scope, _limited(request, limits))
     async with (
@@ -94,7 +98,9 @@ async def receive_form(
             known = ", ".join([field, *others])
             message = f"given the field {unknown[0][:80]!r}; the form has {known}"
             raise InvalidPayload([Problem(f"/{unknown[0][:80]}", "unknown_field", message)])
-        yield Form(file.file, file.filename or "", fields)
+        turns: Turns = request.app.state.upload_turns
+        async with turns.taken(limits.project_id):
+            yield Form(file.file, file.filename or "", fields)
 
 
 @asynccontextmanager
@@ -125,6 +131,18 @@ def form_schema(field: str, others: dict[str, Any]) -> dict[str, Any]:
     return {
         "requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
     }
+
+
+def _require_utf_8(request: Request) -> None:
+    """Refuse other codecs: Python has some that raise what nobody foresees, or make half letters.
+
+    Read by what will read it again, to find in it what that will find.
+    """
+    _, parameters = parse_options_header(request.headers.get("content-type"))
+    charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
+    if charset.lower() != "utf-8":
+        message = f"given a form with the charset {charset[:80]!r}; expected utf-8, or none named"
+        raise InvalidPayload([Problem("", "content_type", message)])
 
 
 def _announced_bytes(request: Request) -> int:

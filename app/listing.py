@@ -7,13 +7,20 @@ from typing import Annotated, Any
 from fastapi import Header, Query, Request
 from pydantic import AfterValidator
 
-from app.contracts.job import Status
-from app.contracts.strict import Moment
+from app.contracts.job import MOST_PAIRS, Status
+from app.contracts.strict import WrittenMoment
 from app.errors import BadRequest
-from app.services.explanations import unknown_name
 from app.services.filters import Filters
+from app.services.history import EVENT
 
 After = Annotated[str | None, Query(description="The last id of the page before.")]
+AfterEvent = Annotated[
+    str | None,
+    Query(
+        description="The last id of the page before, or its number alone.",
+        json_schema_extra={"pattern": f"^{EVENT.pattern}$"},
+    ),
+]
 Limit = Annotated[int, Query(ge=1, le=100)]
 IfMatch = Annotated[
     str | None, Header(description="The entity tag as read: 412 where it has moved since.")
@@ -21,16 +28,6 @@ IfMatch = Annotated[
 
 METADATA = re.compile(r"metadata\[(.+)\]", re.DOTALL)
 FIRST, LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
-KNOWN = (
-    "after",
-    "limit",
-    "status",
-    "name",
-    "parent_id",
-    "created_after",
-    "created_before",
-    "metadata[KEY]",
-)
 
 METADATA_PARAMETER: dict[str, Any] = {
     "name": "metadata",
@@ -41,6 +38,7 @@ METADATA_PARAMETER: dict[str, Any] = {
     "schema": {
         "type": "object",
         "propertyNames": {"minLength": 1},
+        "maxProperties": MOST_PAIRS,
         "additionalProperties": {"type": "string"},
     },
 }
@@ -53,7 +51,7 @@ def _within_reach(moment: datetime) -> datetime:
     return min(max(moment, FIRST), LAST)
 
 
-Bound = Annotated[Moment, AfterValidator(_within_reach)]
+Bound = Annotated[WrittenMoment, AfterValidator(_within_reach)]
 """A moment that something lies before or after."""
 
 
@@ -68,14 +66,14 @@ async def filters(
     """Read which jobs are wanted.
 
     Raises:
-        BadRequest: There is no parameter of a name that is given.
+        BadRequest: A key of the metadata is given twice, with two values, or there are too many.
     """
     metadata: dict[str, str] = {}
     for parameter, value in request.query_params.multi_items():
         pair = METADATA.fullmatch(parameter)
-        if pair is not None:
-            if metadata.setdefault(pair[1], value) != value:
-                raise BadRequest(f"given {parameter} twice, with two values", param=parameter)
-        elif parameter not in KNOWN:
-            raise BadRequest(unknown_name("query parameter", parameter, KNOWN), param=parameter)
+        if pair is not None and metadata.setdefault(pair[1], value) != value:
+            raise BadRequest(f"given {parameter} twice, with two values", param=parameter)
+    if len(metadata) > MOST_PAIRS:
+        message = f"given {len(metadata)} pairs; expected no more than a job has, {MOST_PAIRS}"
+        raise BadRequest(message, param="metadata")
     return Filters(tuple(status), metadata, name, parent_id, created_after, created_before)

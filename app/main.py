@@ -24,6 +24,7 @@ from app.keyring import Keyring
 from app.metrics import Metrics
 from app.predictor import Predictor
 from app.queue import Queue
+from app.room import Turns
 from app.routes import (
     api_keys,
     audit,
@@ -52,8 +53,9 @@ from app.routes import (
 from app.services.figures import Figures
 from app.services.keys import load_pepper
 from app.services.parts import Parts
+from app.services.readiness import Readiness
 from app.services.watching import Watcher
-from app.storage import Storage
+from app.storage import SHORT_PATIENCE_SECONDS, Storage
 from app.tracing import open_tracing
 
 ROUTERS = [
@@ -64,6 +66,9 @@ ROUTERS = [
         *(usage, webhooks, api_keys, projects, audit, health, metrics),
     )
 ]
+
+UPLOADS_AT_ONCE, UPLOADS_OF_ONE_PROJECT = 8, 6
+"""How many are hashed and stored; each takes one of some 40 threads, for minutes if it is large."""
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -95,7 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     parts = Parts(
         Database(settings.database_url),
-        Storage(settings.storage_url),
+        Storage(settings.storage_url, SHORT_PATIENCE_SECONDS),
         Queue(settings.broker_url),
         load_pepper(settings.pepper_file),
         settings.webhook_networks,
@@ -105,7 +110,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     Figures(parts.database, parts.metrics.registry)
     app.state.parts = parts
+    app.state.readiness = Readiness(parts)
     app.state.watcher = Watcher(parts.database)
+    app.state.upload_turns = Turns(places=UPLOADS_AT_ONCE, of_one_project=UPLOADS_OF_ONE_PROJECT)
     app.state.keyring = Keyring(parts.database, parts.pepper)
     app.state.gate = Gate(settings, parts.database, app.state.keyring)
     app.add_middleware(Intake, gate=app.state.gate, metrics=parts.metrics)

@@ -6,6 +6,8 @@ Any number may run; each change is a guarded transition, so two of them cannot d
 import signal
 import threading
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 from obstore.exceptions import BaseError
 from sqlalchemy import select
@@ -24,11 +26,13 @@ from app.services import audit
 from app.services.collection import BlobCollector
 from app.services.completion import UploadCollector
 from app.services.idempotency import forget_old
-from app.storage import Storage
+from app.storage import SHORT_PATIENCE_SECONDS, Storage
 
 log = get_logger(__name__)
 
 MOST_DOORBELLS = 100
+
+Collector = BlobCollector | UploadCollector
 
 
 class Reconciler:
@@ -107,23 +111,33 @@ def run(settings: Settings) -> None:
     database = Database(settings.database_url)
     queue = Queue(settings.broker_url)
     reconciler = Reconciler(database, queue, settings)
-    storage = Storage(settings.storage_url)
+    storage = Storage(settings.storage_url, SHORT_PATIENCE_SECONDS)
     collectors = (BlobCollector(database, storage), UploadCollector(database, storage))
     log.info("reconciler_started", lease_seconds=settings.lease_seconds)
-    while not stop.wait(settings.reap_seconds):
-        reconciler.tick()
-        for collector in collectors:
-            collect(collector)
+    # In a thread of their own: a storage that is slow or silent holds up no job.
+    with ThreadPoolExecutor(1) as thread:
+        collecting = thread.submit(_collect_all, collectors)
+        while not stop.wait(settings.reap_seconds):
+            reconciler.tick()
+            if collecting.done():
+                # Raises what nobody has foreseen, as the tick does.
+                collecting.result()
+                collecting = thread.submit(_collect_all, collectors)
     queue.close()
     database.close()
 
 
-def collect(collector: BlobCollector | UploadCollector) -> None:
+def collect(collector: Collector) -> None:
     """Let blobs be collected; a storage or database that is away is only noted."""
     try:
         collector.tick()
     except (SQLAlchemyError, BaseError, OSError) as error:
         log.warning("blobs_not_collected", reason=type(error).__name__)
+
+
+def _collect_all(collectors: Iterable[Collector]) -> None:
+    for collector in collectors:
+        collect(collector)
 
 
 def _lost_jobs(session: Session) -> list[str]:

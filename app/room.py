@@ -4,9 +4,11 @@ Requests are served by a few dozen threads. Whoever waited in one without end wo
 who have nothing to do with it.
 """
 
+import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from weakref import WeakValueDictionary
 
 from app.errors import Unavailable
 
@@ -42,3 +44,23 @@ class Room:
 
     def _full(self) -> Unavailable:
         return Unavailable(f"as many {self._what} as may be at once; try again soon")
+
+
+class Turns:
+    """Places for one kind of work, of which one project has only some; who finds none waits.
+
+    That is in the event loop, and so in no thread, and without end. Only for one event loop.
+    """
+
+    def __init__(self, *, places: int, of_one_project: int) -> None:
+        self._places = asyncio.Semaphore(places)
+        self._of_one_project = of_one_project
+        # Of those projects whose work is done or waits.
+        self._own: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def taken(self, project_id: str) -> AsyncIterator[None]:
+        """Hold a place while the block runs; whoever has waited longest is next."""
+        own = self._own.setdefault(project_id, asyncio.Semaphore(self._of_one_project))
+        async with own, self._places:
+            yield

@@ -24,6 +24,10 @@ UNFINISHED = "*#*"
 PIECE_BYTES = 8 * 1024 * 1024
 PIECES_AT_ONCE = 2
 """A large blob is written in pieces; so many of one blob are in memory."""
+PIECE_SECONDS, QUICK_SECONDS = 30.0, 10.0
+"""How long S3 may take for a piece, from the first byte to the last, and for what moves none."""
+PATIENCE_SECONDS, SHORT_PATIENCE_SECONDS = 180.0, 15.0
+"""How long what fails is tried again; short where others wait meanwhile."""
 
 Content = bytes | Iterator[bytes]
 
@@ -44,17 +48,19 @@ class StoredBlob:
 class Storage:
     """Where blobs are kept; a blob never changes, so writing it again is harmless."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience_seconds: float = PATIENCE_SECONDS) -> None:
         """Open ``url``: a folder, made when it does not exist, or ``s3://BUCKET/PREFIX``."""
         self._store: ObjectStore
+        self._quick_store: ObjectStore
         self._folder: Path | None = None
         self._chunk_bytes = CHUNK_BYTES
         if url.startswith("s3://"):
-            self._store = S3Store.from_url(url, client_options={"allow_http": True})
+            self._store = _s3_store(url, PIECE_SECONDS, patience_seconds)
+            self._quick_store = _s3_store(url, QUICK_SECONDS, patience_seconds)
         else:
             self._folder = Path(url).absolute()
             self._chunk_bytes = FOLDER_CHUNK_BYTES
-            self._store = LocalStore(prefix=self._folder, mkdir=True)
+            self._store = self._quick_store = LocalStore(prefix=self._folder, mkdir=True)
 
     def put(self, path: Path) -> str:
         """Store a file and return its sha256 in hex."""
@@ -86,7 +92,7 @@ class Storage:
 
     def delete_parts(self, upload_id: str) -> None:
         """Remove all parts of an upload; where there are none is no error."""
-        for metas in obstore.list(self._store, prefix=_upload(upload_id), chunk_size=1000):
+        for metas in obstore.list(self._quick_store, prefix=_upload(upload_id), chunk_size=1000):
             for meta in metas:
                 self._delete(meta["path"])
         if self._folder is not None:
@@ -152,18 +158,18 @@ class Storage:
 
     def ping(self) -> None:
         """Raise obstore's ``BaseError`` or ``OSError`` unless the storage answers."""
-        next(iter(obstore.list(self._store, prefix="blobs", chunk_size=1)), None)
+        next(iter(obstore.list(self._quick_store, prefix="blobs", chunk_size=1)), None)
 
     def find(self, sha256: str) -> StoredBlob | None:
         try:
-            meta = obstore.head(self._store, _key(sha256))
+            meta = obstore.head(self._quick_store, _key(sha256))
         except FileNotFoundError:
             return None
         return StoredBlob(sha256, meta["size"], meta["last_modified"])
 
     def list_part(self, part: int) -> Iterator[list[StoredBlob]]:
         """Yield, a thousand or so at a time, the blobs of one of ``NUM_PARTS`` parts, from 0."""
-        for metas in obstore.list(self._store, prefix=f"blobs/{part:02x}", chunk_size=1000):
+        for metas in obstore.list(self._quick_store, prefix=f"blobs/{part:02x}", chunk_size=1000):
             yield [
                 StoredBlob(Path(meta["path"]).name, meta["size"], meta["last_modified"])
                 for meta in metas
@@ -210,14 +216,22 @@ class Storage:
 
     def _delete(self, key: str) -> None:
         with contextlib.suppress(FileNotFoundError):
-            obstore.delete(self._store, key)
+            obstore.delete(self._quick_store, key)
 
     def _is_marked(self, sha256: str) -> bool:
         try:
-            obstore.head(self._store, _mark(sha256))
+            obstore.head(self._quick_store, _mark(sha256))
         except FileNotFoundError:
             return False
         return True
+
+
+def _s3_store(url: str, request_seconds: float, patience_seconds: float) -> S3Store:
+    return S3Store.from_url(
+        url,
+        client_options={"allow_http": True, "timeout": timedelta(seconds=request_seconds)},
+        retry_config={"retry_timeout": timedelta(seconds=patience_seconds)},
+    )
 
 
 def _verified(sha256: str, chunks: Iterable[bytes]) -> Iterator[bytes]:

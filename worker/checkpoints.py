@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Self
 
 from obstore.exceptions import BaseError
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from structlog import get_logger
 from uuid_utils import uuid7
 
 from app.contracts.message import CheckpointWritten
 from app.db import verbs
+from app.db.blobs import named_of
 from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.session import Database, database_now
 from app.db.verbs import KEPT_CHECKPOINTS
@@ -34,7 +34,7 @@ MOST_TRIES = 15
 GIVEN_UP_SECONDS = 2.0
 OFFERS = "checkpoint.offers"
 PRIVATE = {"training.safetensors"}
-"""Files that are a checkpoint's alone; a model's weights may be another job's as well."""
+"""Files whose bytes no other job makes; a model's weights may be another's as well."""
 
 
 class GivenUp(Exception):
@@ -66,7 +66,7 @@ class Keeper:
         self._num_offers = 0
         self._stored: set[str] = set()
         self._private: list[set[str]] = []
-        """Of each checkpoint committed here, the digests that no other file will ever have."""
+        """Of each checkpoint committed here, the digests that no other job's file has."""
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = False
@@ -203,17 +203,17 @@ class Keeper:
             log.warning("optimizers_not_removed", reason=type(error).__name__, **self._names)
 
     def _remove_forgotten(self) -> None:
-        """Remove the bytes of optimizers that no checkpoint names any more.
+        """Remove the bytes of optimizers that nothing names any more.
 
-        They would else lie about for a day, and those of a large model are many.
+        They would else lie about for a day, and those of a large model are many. A client may have
+        uploaded them as a file of its own.
         """
-        for digest in set().union(*self._private[:-KEPT_CHECKPOINTS]):
-            with self._database.read() as session:
-                query = select(CheckpointFile.path).where(CheckpointFile.sha256 == digest)
-                is_named = session.scalars(query).first() is not None
-            if not is_named:
-                self._storage.delete(digest)
-                self._stored.discard(digest)
+        forgotten = set().union(*self._private[:-KEPT_CHECKPOINTS])
+        with self._database.read() as session:
+            named = named_of(session, forgotten)
+        for digest in forgotten - named:
+            self._storage.delete(digest)
+            self._stored.discard(digest)
         self._private = self._private[-KEPT_CHECKPOINTS:]
 
     @property

@@ -22,6 +22,9 @@ LONGEST_WAIT_SECONDS = 20
 """How long a request may wait for a watched job to change; some proxies cut at 30."""
 LONGEST_OUTAGE_SECONDS = 60.0
 """How long a watched service may be away, as when it is being restarted."""
+AWAY = {429, 502, 503, 504}
+"""What it, or a proxy before it, answers meanwhile; and where there were too many requests."""
+AWAY_FOR_NOW = f"The service is away or busy; it is asked again for {LONGEST_OUTAGE_SECONDS:.0f} s."
 JOBS = "/v1/distillation/jobs"
 
 complaints = Console(stderr=True, soft_wrap=True)
@@ -63,14 +66,25 @@ class Service:
     def delete(self, path: str) -> httpx2.Response:
         return checked(self.http.delete(path))
 
-    def job(self, job_id: str) -> Job:
-        return Job.model_validate_json(self.get(f"{JOBS}/{job_id}").content)
-
     def watch(self, job_id: str) -> Iterator[Job]:
         """Yield the job now and after each change, until it has ended."""
         tag = ""
-        last_answer = time.monotonic()
         while True:
+            response = self._wait_for(job_id, tag)
+            if response.status_code != httpx2.codes.NOT_MODIFIED:
+                tag = checked(response).headers.get("ETag", "")
+                job = Job.model_validate_json(response.content)
+                yield job
+                if job.status in FINAL:
+                    return
+            time.sleep(WATCH_SECONDS)
+
+    def _wait_for(self, job_id: str, tag: str) -> httpx2.Response:
+        """Ask for a job other than the one of that tag, again while the service is away."""
+        give_up = time.monotonic() + LONGEST_OUTAGE_SECONDS
+        is_told = False
+        while True:
+            pause_seconds = WATCH_SECONDS
             try:
                 response = self.http.get(
                     f"{JOBS}/{job_id}",
@@ -78,17 +92,16 @@ class Service:
                     headers={"If-None-Match": tag},
                 )
             except httpx2.TransportError:
-                if time.monotonic() - last_answer > LONGEST_OUTAGE_SECONDS:
+                if time.monotonic() > give_up:
                     raise
             else:
-                last_answer = time.monotonic()
-                if response.status_code != httpx2.codes.NOT_MODIFIED:
-                    tag = checked(response).headers.get("ETag", "")
-                    job = Job.model_validate_json(response.content)
-                    yield job
-                    if job.status in FINAL:
-                        return
-            time.sleep(WATCH_SECONDS)
+                if response.status_code not in AWAY or time.monotonic() > give_up:
+                    return response
+                pause_seconds = _retry_after_seconds(response)
+            if not is_told:
+                complaints.print(AWAY_FOR_NOW, style="yellow")
+                is_told = True
+            time.sleep(pause_seconds)
 
 
 @contextmanager
@@ -134,6 +147,12 @@ def checked(response: httpx2.Response) -> httpx2.Response:
 def print_json(response: httpx2.Response) -> None:
     """Print an answer for programs: JSON, indented, and nothing else."""
     typer.echo(json.dumps(response.json(), indent=2))
+
+
+def _retry_after_seconds(response: httpx2.Response) -> float:
+    given = response.headers.get("Retry-After", "")
+    seconds = float(given) if given.isdecimal() else WATCH_SECONDS
+    return min(max(seconds, WATCH_SECONDS), LONGEST_OUTAGE_SECONDS)
 
 
 def _explain(response: httpx2.Response) -> Iterator[str]:

@@ -55,8 +55,9 @@ def download_files(
 def fetch_all(service: Service, source: str, folder: Path) -> list[FileEntry]:
     """Download all files of a job or model, and say which came."""
     if source.startswith("model-") or "@" in source:
-        route = f"/v1/models/{source}"
-        files = Model.model_validate_json(service.get(route).content).files
+        model = Model.model_validate_json(service.get(f"/v1/models/{source}").content)
+        # By its id: an alias may stand for another before all files are here.
+        route, files = f"/v1/models/{model.id}", model.files
     else:
         route = f"{JOBS}/{source}"
         files = Job.model_validate_json(service.get(route).content).files

@@ -170,9 +170,11 @@ def logs(
 
 def follow(service: Service, job_id: str, *, as_json: bool) -> Job:
     """Show a job until it ends, then its outcome; anything but success is exit code 1."""
-    job = service.job(job_id)
+    changes = service.watch(job_id)
+    job = next(changes)
     with JobDisplay(Console(stderr=as_json, soft_wrap=True)) as display:
-        for job in service.watch(job_id):
+        display.show(job)
+        for job in changes:
             display.show(job)
     if as_json:
         typer.echo(job.model_dump_json(indent=2))

@@ -11,9 +11,10 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from app.config import Settings
-from app.contracts.requests import PROJECT_SCOPES, SCOPES, Scope
+from app.contracts.projects import ProjectName
+from app.contracts.requests import PROJECT_SCOPES, SCOPES, KeyName, Scope
 from app.db.session import Database
-from app.errors import ServiceError
+from app.errors import NotFound, ServiceError
 from app.services import keys
 from app.services.projects import find_named
 
@@ -22,19 +23,22 @@ console = Console(soft_wrap=True)
 complaints = Console(stderr=True, soft_wrap=True)
 
 MOST_LISTED = 1000
+MOST_DAYS = 36_500
 
-ProjectName = Annotated[str, typer.Option("--project", help="Whose key it is.")]
+Project = Annotated[str, typer.Option("--project", help="Whose key it is.")]
 
 
 @commands.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the key is for.")],
-    project: ProjectName = keys.DEFAULT_PROJECT,
+    project: Project = keys.DEFAULT_PROJECT,
     scope: Annotated[
         list[str] | None,
         typer.Option(help="What it may do; again for more; all in its project by default."),
     ] = None,
-    days: Annotated[int | None, typer.Option(min=1, help="After which it expires.")] = None,
+    days: Annotated[
+        int | None, typer.Option(min=1, max=MOST_DAYS, help="After which it expires.")
+    ] = None,
     *,
     admin: Annotated[
         bool, typer.Option("--admin", help="It may also manage all projects (projects:admin).")
@@ -43,8 +47,10 @@ def create(
     """Make a key and print it, once; a project that is new is made with it."""
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     scopes = _scopes(scope, admin=admin)
+    _check_names(name, project)
     settings = Settings()
     with open_database(settings) as database:
+        is_new = not _is_there(database, project)
         _, secret = keys.create_key(
             database,
             keys.load_pepper(settings.pepper_file),
@@ -53,11 +59,13 @@ def create(
             scopes=scopes,
             expires_at=expires_at,
         )
+    if is_new:
+        complaints.print(f"There was no project {project!r}; it was made.", markup=False)
     typer.echo(secret)
 
 
 @commands.command("list")
-def list_keys(project: ProjectName = keys.DEFAULT_PROJECT) -> None:
+def list_keys(project: Project = keys.DEFAULT_PROJECT) -> None:
     """List a project's keys, without their secrets."""
     with open_database(Settings()) as database:
         page = keys.list_keys(database, find_named(database, project).id, None, MOST_LISTED)
@@ -74,7 +82,7 @@ def list_keys(project: ProjectName = keys.DEFAULT_PROJECT) -> None:
 @commands.command()
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="KEY", help="Its id, as `key-...`.")],
-    project: ProjectName = keys.DEFAULT_PROJECT,
+    project: Project = keys.DEFAULT_PROJECT,
 ) -> None:
     """Make a key useless from now on."""
     with open_database(Settings()) as database:
@@ -88,6 +96,31 @@ def _scopes(names: list[str] | None, *, admin: bool) -> list[Scope]:
     except ValidationError:
         raise typer.BadParameter(f"a scope is one of: {', '.join(SCOPES)}") from None
     return [*scopes, "projects:admin"] if admin else scopes
+
+
+def _check_names(name: str, project: str) -> None:
+    try:
+        TypeAdapter(KeyName).validate_python(name)
+    except ValidationError:
+        raise typer.BadParameter(
+            f"given {name!r:.80}; expected 1 to 200 characters", param_hint="NAME"
+        ) from None
+    try:
+        TypeAdapter(ProjectName).validate_python(project)
+    except ValidationError:
+        raise typer.BadParameter(
+            f"given {project!r}; expected at most 64 letters, digits, `.`, `_` and `-`, with a "
+            "letter or digit at both ends",
+            param_hint="--project",
+        ) from None
+
+
+def _is_there(database: Database, project: str) -> bool:
+    try:
+        find_named(database, project)
+    except NotFound:
+        return False
+    return True
 
 
 @contextmanager

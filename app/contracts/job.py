@@ -16,12 +16,17 @@ from app.contracts.response_losses import Labels, LogitMse, SoftTargets
 from app.contracts.strict import Strict
 from app.contracts.training import Training
 
+MOST_PAIRS = 16
+
 Metadata = Annotated[
     dict[
         Annotated[str, StringConstraints(min_length=1, max_length=64)],
         Annotated[str, StringConstraints(max_length=512)],
     ],
-    Field(max_length=16, description="Up to 16 pairs of a client's own, to find the job by."),
+    Field(
+        max_length=MOST_PAIRS,
+        description=f"Up to {MOST_PAIRS} pairs of a client's own, to find the job by.",
+    ),
 ]
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]

@@ -3,9 +3,17 @@
 And no value of another type than the field's: neither `"3"` nor `true` is the number 3 or 1.
 """
 
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+)
 
 FileId = Annotated[
     str,
@@ -38,8 +46,19 @@ def _written_out(value: object) -> object:
     return value
 
 
-Moment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_out)]
+def _in_utc(moment: datetime) -> datetime:
+    """Refuse a moment at the calendar's end that has no date in UTC, which is what is kept."""
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        message = f"given {moment.isoformat()}; expected one in the years 1 to 9999 of UTC"
+        raise ValueError(message) from None
+
+
+WrittenMoment = Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_written_out)]
 """A moment with its time zone, written out as RFC 3339 has it."""
+Moment = Annotated[WrittenMoment, AfterValidator(_in_utc)]
+"""One that can be kept; in UTC, whatever zone it was given in."""
 
 
 class Strict(BaseModel):

@@ -1,13 +1,20 @@
-"""Blobs that lie in storage, or are about to, while no row names them."""
+"""Which rows name blobs, and blobs that lie in storage, or are about to, while none does."""
 
+from collections.abc import Collection
 from datetime import datetime
 
-from sqlalchemy import BigInteger, ForeignKey, Select, String, delete, func, literal, select
+from sqlalchemy import BigInteger, ForeignKey, Select, String, delete, func, literal, select, union
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from app.db.checkpoints import CheckpointFile
+from app.db.models import File, JobFile, KnowledgeFile
+from app.db.registry import ModelFile
 from app.db.session import database_now
 from app.db.table import Table, UtcDateTime
+
+NAMING = (File, JobFile, ModelFile, KnowledgeFile, CheckpointFile)
+"""The tables whose rows name blobs."""
 
 
 class UnnamedBlob(Table):
@@ -22,6 +29,12 @@ class UnnamedBlob(Table):
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True, index=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
     noted_at: Mapped[datetime]
+
+
+def named_of(session: Session, digests: Collection[str]) -> set[str]:
+    """Return those of some blobs that a row names."""
+    names = [select(table.sha256).where(table.sha256.in_(digests)) for table in NAMING]
+    return set(session.scalars(union(*names)))
 
 
 def note_coming(session: Session, project_id: str, sha256: str, size: int) -> None:

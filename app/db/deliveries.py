@@ -151,15 +151,17 @@ def remove_old(session: Session) -> int:
     before = database_now(session) - KEPT_FOR
     old = select(WebhookDelivery.id).where(WebhookDelivery.created_at < before)
     ids = session.scalars(old.limit(MOST_REMOVED).with_for_update(skip_locked=True)).all()
-    remove(session, ids)
+    remove(session, WebhookDelivery.id.in_(ids))
     return len(ids)
 
 
-def remove(session: Session, ids: Iterable[str]) -> None:
-    """Remove deliveries with their attempts."""
-    ids = list(ids)
-    session.execute(delete(WebhookAttempt).where(WebhookAttempt.delivery_id.in_(ids)))
-    session.execute(delete(WebhookDelivery).where(WebhookDelivery.id.in_(ids)))
+def remove(session: Session, which: ColumnElement[bool]) -> None:
+    """Remove deliveries, however many, with their attempts."""
+    # Locked before their attempts: two that remove the same would else wait for each other.
+    ids = select(WebhookDelivery.id).where(which).with_for_update()
+    of_these = WebhookAttempt.delivery_id.in_(ids)
+    for statement in (delete(WebhookAttempt).where(of_these), delete(WebhookDelivery).where(which)):
+        session.execute(statement, execution_options={"synchronize_session": False})
 
 
 def _due(now: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -141,7 +141,8 @@ def _sqlite_clock(element: DatabaseClock, compiler: SQLCompiler, **options: Any)
 def _create_engine(url: str, silence_seconds: float) -> Engine:
     if make_url(url).get_backend_name() != "sqlite":
         milliseconds = round(silence_seconds * 1000)
-        options = f"-c idle_in_transaction_session_timeout={milliseconds}"
+        # psycopg reads no moment that in the zone of the session is in the year 10000.
+        options = f"-c idle_in_transaction_session_timeout={milliseconds} -c TimeZone=UTC"
         engine = create_engine(
             url,
             pool_use_lifo=True,

@@ -7,15 +7,18 @@ from app.access import JobsReader, Service
 from app.contracts.job import Checkpoint
 from app.contracts.registry import Page
 from app.downloads import RESPONSES, serve_entry
+from app.listing import After, Limit
 from app.services import checkpoints
 
 router = APIRouter(prefix="/v1/distillation/jobs/{job_id}/checkpoints", tags=["Jobs"])
 
 
 @router.get("", summary="List a job's checkpoints, newest first")
-def list_job_checkpoints(job_id: str, caller: JobsReader, service: Service) -> Page[Checkpoint]:
+def list_job_checkpoints(
+    job_id: str, caller: JobsReader, service: Service, after: After = None, limit: Limit = 20
+) -> Page[Checkpoint]:
     """List the checkpoints that are kept: the two newest."""
-    return checkpoints.list_checkpoints(service.database, caller.project_id, job_id)
+    return checkpoints.list_checkpoints(service.database, caller.project_id, job_id, after, limit)
 
 
 @router.get(

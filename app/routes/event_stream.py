@@ -10,9 +10,12 @@ from starlette.concurrency import run_in_threadpool
 from app.access import Service
 from app.contracts.job import FINAL, JobEvent, StreamEnd
 from app.db.session import AWAY
-from app.errors import NotFound
+from app.errors import NotFound, Unauthorized
 from app.services import history
 from app.waiting import Following, Watch, following
+
+KEY_SECONDS = 60.0
+"""How long a stream on which nothing happens may go on with a key that is no longer good."""
 
 router = APIRouter(prefix="/v1/distillation/jobs/{job_id}/events", tags=["Jobs"])
 
@@ -38,13 +41,14 @@ async def stream_job_events(
             if some.status in FINAL:
                 yield _done(StreamEnd(status=some.status))
                 return
-            if not await watch.wait(job_id, some.version):
+            if not await watch.wait(job_id, some.version, KEY_SECONDS):
                 return
         try:
+            await start.recognise()
             some = await run_in_threadpool(
                 history.follow_events, service.database, start.project_id, job_id, number
             )
-        except AWAY:
+        except (Unauthorized, *AWAY):
             # A cut, after which the client connects again; its answer then says what is wrong.
             return
         except NotFound:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Response
 
 from app.access import JobsReader, JobsWriter, Service
 from app.contracts.fine_tuning import (
@@ -12,7 +12,7 @@ from app.contracts.fine_tuning import (
 )
 from app.contracts.fine_tuning_request import FineTuningRequest
 from app.contracts.registry import Page
-from app.listing import METADATA_PARAMETER, After, Limit, filters
+from app.listing import METADATA_PARAMETER, After, AfterEvent, Limit, filters
 from app.repeats import Again
 from app.services import fine_tuning
 from app.services.filters import Filters
@@ -30,14 +30,6 @@ CREATED: dict[int | str, dict[str, Any]] = {
         },
     }
 }
-
-AfterEvent = Annotated[
-    str | None,
-    Query(
-        description="The last id of the page before.",
-        json_schema_extra={"pattern": r"^.+\.[0-9]{1,9}$"},
-    ),
-]
 
 
 @router.post("", summary="Create a fine-tuning job", responses=CREATED)

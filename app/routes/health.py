@@ -5,9 +5,9 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel
 
-from app.access import Service, open_to_all
+from app.access import open_to_all
 from app.errors import Unavailable
-from app.services import readiness
+from app.services.readiness import Readiness
 
 router = APIRouter(tags=["Health"], dependencies=[Depends(open_to_all)])
 
@@ -23,9 +23,10 @@ async def read_health() -> Health:
 
 
 @router.get("/readyz", summary="Tell whether requests can be served")
-def read_readiness(service: Service) -> Health:
+async def read_readiness(request: Request) -> Health:
     """Ask the database, the queue and the storage; 503 names those that are not ready."""
-    failures = readiness.failures(service)
+    readiness: Readiness = request.app.state.readiness
+    failures = await readiness.failures()
     if failures:
         raise Unavailable("; ".join(failures.values()), param=", ".join(failures))
     return Health()

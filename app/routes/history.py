@@ -12,7 +12,7 @@ from starlette.responses import Response
 from app.access import JobsReader, Service
 from app.contracts.job import LARGEST_NUMBER, JobEvent, MetricPoint
 from app.contracts.registry import Page
-from app.listing import Limit
+from app.listing import AfterEvent, Limit
 from app.services import history, sampling
 
 LARGEST_STEP = 2**63 - 1
@@ -24,13 +24,7 @@ Step = Annotated[int | None, Query(ge=0, le=LARGEST_STEP)]
 
 @router.get("/events", summary="List a job's events, oldest first")
 def list_job_events(
-    job_id: str,
-    caller: JobsReader,
-    service: Service,
-    after: Annotated[
-        int, Query(ge=0, le=LARGEST_NUMBER, description="The number of the last one known.")
-    ] = 0,
-    limit: Limit = 20,
+    job_id: str, caller: JobsReader, service: Service, after: AfterEvent = None, limit: Limit = 20
 ) -> Page[JobEvent]:
     """List every change of a job, numbered from 1 without gaps."""
     return history.list_events(service.database, caller.project_id, job_id, after, limit)

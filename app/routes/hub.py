@@ -3,7 +3,7 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from app.access import ModelsReader, Service
+from app.access import HubClient, Service
 from app.contracts.hub import Repository, TreeFile
 from app.downloads import RESPONSES, serve_entry
 from app.services import hub
@@ -15,16 +15,14 @@ FILE = "/{project}/{model_id}/resolve/{revision}/{path:path}"
 
 
 @router.get(REPOSITORY, summary="Describe a model as a repository")
-def read_repository(
-    project: str, model_id: str, caller: ModelsReader, service: Service
-) -> Repository:
+def read_repository(project: str, model_id: str, caller: HubClient, service: Service) -> Repository:
     """Describe the newest revision, which is the only one."""
     return hub.read_repository(service.database, caller.project_id, project, model_id, hub.MAIN)
 
 
 @router.get(f"{REPOSITORY}/revision/{{revision}}", summary="Describe a revision of a model")
 def read_revision(
-    project: str, model_id: str, revision: str, caller: ModelsReader, service: Service
+    project: str, model_id: str, revision: str, caller: HubClient, service: Service
 ) -> Repository:
     """Describe a model's folder; the revision is `main` or its commit."""
     return hub.read_repository(service.database, caller.project_id, project, model_id, revision)
@@ -32,7 +30,7 @@ def read_revision(
 
 @router.get(f"{REPOSITORY}/tree/{{revision}}", summary="List a model's files as a tree")
 def list_tree(
-    project: str, model_id: str, revision: str, caller: ModelsReader, service: Service
+    project: str, model_id: str, revision: str, caller: HubClient, service: Service
 ) -> list[TreeFile]:
     """List all files, those in folders too."""
     return hub.list_tree(service.database, caller.project_id, project, model_id, revision)
@@ -53,7 +51,7 @@ def read_entry(  # noqa: PLR0913, PLR0917 (the path's parts)
     model_id: str,
     revision: str,
     path: str,
-    caller: ModelsReader,
+    caller: HubClient,
     service: Service,
     request: Request,
 ) -> Response:

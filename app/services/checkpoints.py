@@ -16,7 +16,9 @@ from app.errors import NotFound
 from app.services.ownership import ends, find
 
 
-def list_checkpoints(database: Database, project_id: str, job_id: str) -> Page[Checkpoint]:
+def list_checkpoints(
+    database: Database, project_id: str, job_id: str, after: str | None, limit: int
+) -> Page[Checkpoint]:
     """List the checkpoints of a job that are kept, newest first."""
     with database.read() as session:
         job = find(session, Job, project_id, job_id)
@@ -25,8 +27,11 @@ def list_checkpoints(database: Database, project_id: str, job_id: str) -> Page[C
             .where(CheckpointRow.job_id == job.id)
             .order_by(CheckpointRow.number.desc())
         ).all()
-        data = _views(session, rows)
-    return Page[Checkpoint](data=data, has_more=False, **ends([one.id for one in data]))
+        # Ids are in the order of time, and the one of the page before may be gone by now.
+        rest = [one for one in _views(session, rows) if after is None or one.id < after]
+    data = rest[:limit]
+    has_more = len(rest) > limit
+    return Page[Checkpoint](data=data, has_more=has_more, **ends([one.id for one in data]))
 
 
 def read_checkpoint_file(

@@ -4,14 +4,11 @@ import time
 from contextlib import suppress
 from datetime import timedelta
 
-from sqlalchemy import ColumnElement, delete, exists, or_, select, union
+from sqlalchemy import ColumnElement, delete, exists, or_, select
 from sqlalchemy.orm import Session
 from structlog import get_logger
 
-from app.db.blobs import UnnamedBlob
-from app.db.checkpoints import CheckpointFile
-from app.db.models import File, JobFile, KnowledgeFile
-from app.db.registry import ModelFile
+from app.db.blobs import NAMING, UnnamedBlob, named_of
 from app.db.session import Database, database_now
 from app.storage import NUM_PARTS, Storage, StoredBlob
 
@@ -21,9 +18,8 @@ EVERY_SECONDS = 3600.0
 KEPT_FOR = timedelta(hours=24)
 """A blob is written before the row that names it is; twice ``STALE_AFTER``, so that whoever relies
 on a blob has written it again long before."""
-
-NAMING = (File, JobFile, ModelFile, KnowledgeFile, CheckpointFile)
-"""The tables whose rows name blobs."""
+MOST_ASKED = 10_000
+"""Notes of one part that a tick looks at; what is left waits for the next sweep."""
 
 
 class BlobCollector:
@@ -57,7 +53,8 @@ class BlobCollector:
             _forget(session, of_part, or_(*names), UnnamedBlob.noted_at < now)
             # Younger ones may only not have come yet.
             is_old = UnnamedBlob.noted_at < now - KEPT_FOR
-            old = session.scalars(select(UnnamedBlob.sha256).where(of_part, is_old)).all()
+            noted = select(UnnamedBlob.sha256).where(of_part, is_old)
+            old = session.scalars(noted.limit(MOST_ASKED)).all()
         gone = [sha256 for sha256 in old if self._storage.find(sha256) is None]
         with self._database.write() as session:
             _forget(session, UnnamedBlob.sha256.in_(gone), is_old)
@@ -75,7 +72,7 @@ class BlobCollector:
             return
         with self._database.read() as session:
             asked_at = database_now(session)
-            named = _named(session, [blob.sha256 for blob in old])
+            named = named_of(session, [blob.sha256 for blob in old])
         removed = []
         for blob in old:
             if blob.sha256 in named:
@@ -89,11 +86,6 @@ class BlobCollector:
         with self._database.write() as session:
             # Not what somebody has noted since: it is about to come again.
             _forget(session, UnnamedBlob.sha256.in_(removed), UnnamedBlob.noted_at < asked_at)
-
-
-def _named(session: Session, digests: list[str]) -> set[str]:
-    names = [select(table.sha256).where(table.sha256.in_(digests)) for table in NAMING]
-    return set(session.scalars(union(*names)))
 
 
 def _forget(session: Session, *which: ColumnElement[bool]) -> None:

@@ -38,7 +38,8 @@ def explain_value(error: Mapping[str, Any]) -> str:
 
 def unknown_name(kind: str, given: str, known: Sequence[str]) -> str:
     """Say that no ``kind`` has that name, with the nearest that there is."""
-    return f"unknown {kind} {_shown(given)}{_nearest(given, known)}; known: {', '.join(known)}"
+    names = ", ".join(known) or "none"
+    return f"unknown {kind} {_shown(given)}{_nearest(given, known)}; known: {names}"
 
 
 def pointer_to(parts: Iterable[str | int]) -> str:

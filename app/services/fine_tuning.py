@@ -1,6 +1,5 @@
 """The jobs of a project as OpenAI's clients ask for them: each call is a native one, translated."""
 
-import re
 from dataclasses import replace
 
 from pydantic import JsonValue
@@ -12,19 +11,17 @@ from app.contracts.fine_tuning import (
     ResultFile,
 )
 from app.contracts.fine_tuning_request import FineTuningRequest
-from app.contracts.job import LARGEST_NUMBER, Checkpoint, Job, JobEvent
+from app.contracts.job import Checkpoint, Job, JobEvent
 from app.contracts.registry import Page
 from app.db.session import Database
-from app.errors import BadRequest, InvalidPayload
+from app.errors import InvalidPayload
 from app.queue import Queue
 from app.services import checkpoints, history, jobs, posting, results
 from app.services.filters import Filters
 from app.services.fine_tuning_jobs import as_fine_tuning, result_file_id
 from app.services.fine_tuning_specs import as_sent, to_spec
 from app.services.idempotency import Repeatable
-from app.services.ownership import ends
 
-NUMBER = re.compile(r".+\.([0-9]{1,9})")
 LEVELS: dict[str, str] = {
     "job.failed": "error",
     "job.requeued": "warn",
@@ -78,19 +75,8 @@ def list_jobs(
 def list_events(
     database: Database, project_id: str, job_id: str, after: str | None, limit: int
 ) -> Page[FineTuningEvent]:
-    """List events, newest first, that are older than the one of the id ``after``.
-
-    Raises:
-        BadRequest: That is no event's id.
-    """
-    number = LARGEST_NUMBER
-    if after is not None:
-        found = NUMBER.fullmatch(after)
-        if found is None:
-            message = f"given {after[:80]!r}; expected the id of the last event of the page before"
-            raise BadRequest(message, param="after")
-        number = int(found[1])
-    page = history.list_newest_events(database, project_id, job_id, number, limit)
+    """List events, newest first, that are older than the one of the id ``after``."""
+    page = history.list_newest_events(database, project_id, job_id, after, limit)
     data = [_event(event) for event in page.data]
     return Page[FineTuningEvent](
         data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id
@@ -101,12 +87,10 @@ def list_checkpoints(
     database: Database, project_id: str, job_id: str, after: str | None, limit: int
 ) -> Page[FineTuningCheckpoint]:
     """List the checkpoints that are kept, newest first."""
-    page = checkpoints.list_checkpoints(database, project_id, job_id)
-    # Ids are in the order of time, and the one of the page before may be gone by now.
-    rest = [_checkpoint(one) for one in page.data if after is None or one.id < after]
-    shown = rest[:limit]
+    page = checkpoints.list_checkpoints(database, project_id, job_id, after, limit)
+    data = [_checkpoint(one) for one in page.data]
     return Page[FineTuningCheckpoint](
-        data=shown, has_more=len(rest) > limit, **ends([one.id for one in shown])
+        data=data, has_more=page.has_more, first_id=page.first_id, last_id=page.last_id
     )
 
 

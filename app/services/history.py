@@ -1,5 +1,6 @@
 """What happened in a job: its events, and what its attempts measured and printed."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
@@ -7,13 +8,16 @@ from io import StringIO
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session, aliased
 
-from app.contracts.job import JobEvent, MetricPoint, Status
+from app.contracts.job import LARGEST_NUMBER, JobEvent, MetricPoint, Status
 from app.contracts.registry import Page
 from app.db.models import Job, JobLog, JobMetric
 from app.db.models import JobEvent as JobEventRow
 from app.db.session import Database
-from app.errors import NotFound
+from app.errors import BadRequest, NotFound
 from app.services.ownership import ends, find
+
+EVENT = re.compile(r"(distjob-[0-9a-f-]+\.)?([0-9]{1,9})")
+"""The id of a job's event, or its number alone."""
 
 MOST_POINTS = 10_000
 """Of metrics in one page."""
@@ -44,14 +48,20 @@ class Wanted:
 
 
 def list_events(
-    database: Database, project_id: str, job_id: str, after: int, limit: int
+    database: Database, project_id: str, job_id: str, after: str | None, limit: int
 ) -> Page[JobEvent]:
-    """List a job's events after a number, oldest first."""
+    """List a job's events after one of an id or number, oldest first; from the first on at None.
+
+    Raises:
+        BadRequest: That is neither.
+        NotFound: It is the id of another job's event, or there is no such job.
+    """
+    number = 0 if after is None else _number(job_id, after)
     with database.read() as session:
         job = find(session, Job, project_id, job_id)
         rows = session.scalars(
             select(JobEventRow)
-            .where(JobEventRow.job_id == job.id, JobEventRow.number > after)
+            .where(JobEventRow.job_id == job.id, JobEventRow.number > number)
             .order_by(JobEventRow.number)
             .limit(limit + 1)
         ).all()
@@ -61,14 +71,15 @@ def list_events(
 
 
 def list_newest_events(
-    database: Database, project_id: str, job_id: str, before: int, limit: int
+    database: Database, project_id: str, job_id: str, after: str | None, limit: int
 ) -> Page[JobEvent]:
-    """List a job's events before a number, newest first."""
+    """List a job's events newest first; ``after`` and errors as ``list_events`` has them."""
+    number = LARGEST_NUMBER if after is None else _number(job_id, after)
     with database.read() as session:
         job = find(session, Job, project_id, job_id)
         rows = session.scalars(
             select(JobEventRow)
-            .where(JobEventRow.job_id == job.id, JobEventRow.number < before)
+            .where(JobEventRow.job_id == job.id, JobEventRow.number < number)
             .order_by(JobEventRow.number.desc())
             .limit(limit + 1)
         ).all()
@@ -136,6 +147,16 @@ def read_log(
         return text
     # Not `splitlines`, which also splits at form feeds and the like.
     return "".join(StringIO(text, newline="\n").readlines()[-tail:])
+
+
+def _number(job_id: str, event: str) -> int:
+    found = EVENT.fullmatch(event)
+    if found is None:
+        message = f"given {event[:80]!r}; expected the id of an event of this job, or its number"
+        raise BadRequest(message, param="after")
+    if found[1] not in {None, f"{job_id}."}:
+        raise NotFound(f"given {event[:80]!r}; it is no event of this job", param="after")
+    return int(found[2])
 
 
 def _event(row: JobEventRow) -> JobEvent:

@@ -49,6 +49,8 @@ def update_project(database: Database, project_id: str, changes: ProjectChanges)
     """
     with database.write() as session:
         row = find_project(session, project_id)
+        # One at a time, so that two at once do not both make the row of a first quota.
+        session.refresh(row, with_for_update={"key_share": True})
         if changes.name is not None:
             row.name = changes.name
             _flush(session, changes.name)

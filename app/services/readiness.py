@@ -1,4 +1,10 @@
-"""Whether the parts that the API needs answer."""
+"""Whether the parts that the API needs answer; each is asked once, however many want to know."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 from obstore.exceptions import BaseError
 from redis.exceptions import RedisError
@@ -10,15 +16,49 @@ from app.queue import Queue
 from app.services.parts import Parts
 from app.storage import Storage
 
+PATIENCE_SECONDS = 2.0
+"""A part that takes longer does not answer."""
+REMEMBERED_SECONDS = 1.0
 
-def failures(parts: Parts) -> dict[str, str]:
-    """Ask each part; return, by its name, what is the matter with those that are not ready."""
-    answers = {
-        "database": _database(parts.database),
-        "queue": _queue(parts.queue),
-        "storage": _storage(parts.storage),
-    }
-    return {name: answer for name, answer in answers.items() if answer is not None}
+Check = Callable[[], str | None]
+
+
+class Readiness:
+    """Asks the parts in threads of their own, and so holds up nobody when one is silent."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = [
+            _Part("database", partial(_database, parts.database)),
+            _Part("queue", partial(_queue, parts.queue)),
+            _Part("storage", partial(_storage, parts.storage)),
+        ]
+
+    async def failures(self) -> dict[str, str]:
+        """Return, by its name, what is the matter with each part that is not ready."""
+        answers = await asyncio.gather(*(part.answer() for part in self._parts))
+        found = zip(self._parts, answers, strict=True)
+        return {part.name: answer for part, answer in found if answer is not None}
+
+
+class _Part:
+    """One part, and what it answered a moment ago, or is still being asked."""
+
+    def __init__(self, name: str, check: Check) -> None:
+        self.name = name
+        self._check = check
+        self._thread = ThreadPoolExecutor(1)
+        self._asked: Future[str | None] | None = None
+        self._asked_at = 0.0
+
+    async def answer(self) -> str | None:
+        asked, now = self._asked, time.monotonic()
+        if asked is None or (asked.done() and now - self._asked_at > REMEMBERED_SECONDS):
+            asked, self._asked_at = self._thread.submit(self._check), now
+            self._asked = asked
+        left = self._asked_at + PATIENCE_SECONDS - now
+        if left > 0 and not asked.done():
+            await asyncio.wait([asyncio.wrap_future(asked)], timeout=left)
+        return asked.result() if asked.done() else f"the {self.name} does not answer"
 
 
 def _database(database: Database) -> str | None:

@@ -29,9 +29,9 @@ class Watcher:
         self._is_closed = False
 
     async def wait(self, job_id: str, version: int, seconds: float | None = None) -> bool:
-        """Wait until a job has another version than this, or is gone.
+        """Wait until a job has another version than this, or is gone, or ``seconds`` are over.
 
-        Returns whether that is so: False where ``seconds`` are over or the process is to end.
+        Returns False where the process is to end.
         """
         if self._is_closed:
             return False
@@ -40,9 +40,7 @@ class Watcher:
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll())
         try:
-            await asyncio.wait_for(waiter[1], seconds)
-        except TimeoutError:
-            return False
+            await asyncio.wait([waiter[1]], timeout=seconds)
         finally:
             self._forget(job_id, waiter)
         return not self._is_closed

@@ -112,8 +112,7 @@ def delete(database: Database, project_id: str, webhook_id: str) -> None:
     """Delete a webhook with its deliveries; what waits is not sent."""
     with database.write() as session:
         row = find_to_change(session, WebhookRow, project_id, webhook_id)
-        of_webhook = select(WebhookDelivery.id).where(WebhookDelivery.webhook_id == row.id)
-        deliveries.remove(session, session.scalars(of_webhook).all())
+        deliveries.remove(session, WebhookDelivery.webhook_id == row.id)
         session.delete(row)
         audit.note(session, project_id, "webhook.delete", webhook_id)
 

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from tests.acceptance.downloads import download
-from tests.house import House
+from tests.house import House, still_running
 
 DIGITS: dict[str, Any] = {
     "name": "digits-small",
@@ -235,12 +235,11 @@ def test_a_running_job_is_cancelled_and_leaves_no_process(house: House) -> None:
     answer = house.client.post(f"/v1/distillation/jobs/{job_id}/cancel")
     assert answer.status_code == 200
     assert answer.json()["desired_status"] == "cancelled"
-    job = house.wait_for_end(job_id, seconds=60)
+    job = house.wait_for_end(job_id)
 
     assert job["status"] == "cancelled"
     assert job["files"] == []
-    _, alive = psutil.wait_procs(trainers, timeout=30)
-    assert alive == []
+    assert still_running(trainers) == []
     assert house.client.post(f"/v1/distillation/jobs/{job_id}/cancel").status_code == 200
 
 
@@ -276,8 +275,7 @@ def seconds_until_it_runs_again(house: House) -> float:
     house.wait(job_id, lambda job: job["phase"] == "training_student")
     killed_at = time.monotonic()
     family = house.kill("worker")
-    _, alive = psutil.wait_procs(family, timeout=30)
-    assert alive == []
+    assert still_running(family) == []
     house.start("worker")
 
     house.wait(job_id, lambda job: job["attempt"] == 2, seconds=120)
@@ -300,12 +298,12 @@ def test_a_stopped_worker_gives_its_job_back_at_once_and_uncharged(small_house: 
 
     assert house.job(job_id)["status"] == "queued"
     house.start("worker")
-    job = house.wait(job_id, lambda job: job["status"] == "running", seconds=30)
+    job = house.wait(job_id, lambda job: job["status"] == "running")
     assert job["attempt"] == 2
     assert house.client.post(
         f"/v1/distillation/jobs/{job_id}/cancel", json={"mode": "kill"}
     ).is_success
-    assert house.wait_for_end(job_id, seconds=30)["status"] == "cancelled"
+    assert house.wait_for_end(job_id)["status"] == "cancelled"
 
 
 def test_a_job_posted_while_the_queue_is_down_is_run_when_it_is_back(
@@ -328,7 +326,7 @@ def test_a_job_posted_while_the_queue_is_down_is_run_when_it_is_back(
     house.environment["STILLHOUSE_BROKER_URL"] = broker
     house.start("worker")
 
-    assert house.wait_for_end(job_id, seconds=60)["status"] == "succeeded"
+    assert house.wait_for_end(job_id)["status"] == "succeeded"
 
 
 def test_the_api_process_has_loaded_neither_torch_nor_numpy(small_house: House) -> None:

@@ -26,7 +26,7 @@ def test_a_table_with_labels_is_distilled_by_the_program_of_the_page(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

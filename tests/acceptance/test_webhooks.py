@@ -24,7 +24,7 @@ TEXT = (ROOT / "docs" / "webhooks.md").read_text()
 RECEIVER, UNWRAPPER = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 (SESSION,) = examples("docs/webhooks.md")
 UNTIL_TOLD = """
-for _ in $(seq 200); do grep -q job.created received.log && break; sleep 0.1; done
+for _ in $(seq 1200); do grep -q job.created received.log && break; sleep 0.1; done
 kill $!
 """
 

@@ -73,7 +73,7 @@ def open_service(kind: DatabaseKind) -> Iterator[Service]:
             _, environment["STILLHOUSE_DATABASE_URL"] = postgres.make_database()
         served = stack.enter_context(serve(folder, environment=environment))
         service = Service(served, served.key_file.read_text())
-        with httpx2.Client(base_url=served.url, headers=service.headers) as client:
+        with httpx2.Client(base_url=served.url, headers=service.headers, timeout=60) as client:
             furnish(service, client, folder)
         yield service
 

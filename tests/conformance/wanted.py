@@ -80,7 +80,7 @@ def _is_given(
     name = operation.definition.raw["operationId"]
     body = service.bodies.get(name, BODIES.get(name))
     case = operation.Case(path_parameters=names, **({} if body is None else {"body": body}))
-    response = case.call(headers=service.headers)
+    response = case.call(headers=service.headers, timeout=60)
     outcome.count(operation.label, response.status_code)
     try:
         case.validate_response(response, headers=service.headers)

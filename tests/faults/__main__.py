@@ -12,6 +12,8 @@ from tests.faults.outcome import Outcome, Plan, added_up, append, read, table
 from tests.faults.plans import FULL, QUICK, ROWS
 
 RESULTS = Path("faults.jsonl")
+ALLOWANCE = 3
+"""How many times its bar a figure may be of few samples, where one slow second is the slowest."""
 
 
 def main() -> int:
@@ -25,15 +27,18 @@ def main() -> int:
         outcomes = added_up(read(given.add_up))
     else:
         with ThreadPoolExecutor(given.lanes) as lanes:
-            outcomes = list(lanes.map(partial(_run, given.results), _chosen(given)))
+            outcomes = list(lanes.map(partial(_run, given), _chosen(given)))
     print(table(outcomes))
     return 0 if all(outcome.is_good for outcome in outcomes) else 1
 
 
-def _run(results: Path, chosen: tuple[str, Plan]) -> Outcome:
+def _run(given: argparse.Namespace, chosen: tuple[str, Plan]) -> Outcome:
     row, plan = chosen
     outcome = ROWS[row](plan)
-    append(outcome, results)
+    if not given.full:
+        for figure in outcome.figures.values():
+            figure.limit = figure.limit and ALLOWANCE * figure.limit
+    append(outcome, given.results)
     print(f"{row} on {plan.database} took {outcome.seconds:.0f} s", flush=True)
     return outcome
 

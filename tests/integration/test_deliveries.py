@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from ipaddress import ip_network
+from typing import Any
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, String, func, insert, literal, select, true, update
 from uuid_utils import uuid7
 
 from app.contracts.webhooks import OF_JOBS
@@ -29,6 +30,8 @@ LOOPBACK = [ip_network("127.0.0.1/32")]
 TAKEN = Outcome(seconds=0.1, status=204, answer="", error=None)
 REFUSED = Outcome(seconds=0.1, status=500, answer="", error="the receiver answered 500")
 GONE = Outcome(seconds=0.1, status=410, answer="", error="the receiver answered 410")
+MANY = 70_000
+"""More than PostgreSQL takes parameters in one statement."""
 
 
 class Undone(Exception):
@@ -235,6 +238,31 @@ def test_a_claim_is_of_one_deliverer_until_it_runs_out_and_then_the_late_one_say
     assert [one.status for one in written(database)] == ["succeeded", "pending"]
 
 
+def test_a_webhook_is_deleted_however_many_deliveries_it_has(postgres_database: Database) -> None:
+    database = postgres_database
+    webhook_id, other = add(database), add(database)
+    queued(database)
+    _multiply(database, webhook_id)
+    attempt(database, REFUSED)
+
+    webhooks.delete(database, PROJECT_ID, webhook_id)
+    assert {one.webhook_id for one in written(database)} == {other}
+
+
+def _multiply(database: Database, webhook_id: str) -> None:
+    """Make more of a webhook's one delivery, many enough for any list in a statement."""
+    numbers = select(literal(1).label("number")).cte(recursive=True)
+    numbers = numbers.union_all(select(numbers.c.number + 1).where(numbers.c.number < MANY))
+    columns: dict[str, ColumnElement[Any]] = {
+        column.name: column for column in WebhookDelivery.__table__.c
+    }
+    columns["id"] = literal("delivery-") + numbers.c.number.cast(String)
+    more = select(*columns.values()).join_from(WebhookDelivery, numbers, true())
+    more = more.where(WebhookDelivery.webhook_id == webhook_id)
+    with database.write() as session:
+        session.execute(insert(WebhookDelivery).from_select([*columns], more))
+
+
 def test_a_webhook_deleted_while_it_is_sent_to_leaves_nothing(database: Database) -> None:
     webhook_id = add(database)
     queued(database)
@@ -279,7 +307,10 @@ def test_several_deliverers_send_each_event_once_and_a_receiver_s_in_order(
             assert set(sent) == set(ids)
 
 
-def test_a_slow_receiver_holds_up_nobody_else(sqlite_database: Database) -> None:
+def test_a_slow_receiver_holds_up_nobody_else(
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.outbound.post.TOTAL_SECONDS", 300)
     database = sqlite_database
     with receive() as slow, receive() as quick:
         slow.may_answer.clear()
@@ -298,8 +329,9 @@ def test_a_slow_receiver_holds_up_nobody_else(sqlite_database: Database) -> None
 
 
 def test_a_project_whose_receivers_are_all_slow_leaves_room_for_others(
-    sqlite_database: Database,
+    sqlite_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.outbound.post.TOTAL_SECONDS", 300)
     database = sqlite_database
     with receive() as slow, receive() as quick:
         slow.may_answer.clear()

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from app.config import Settings
 from app.contracts.job import Status
-from app.contracts.projects import Quotas
+from app.contracts.projects import ProjectChanges, Quotas
 from app.db import verbs, waiting
 from app.db.models import Project
 from app.db.quotas import count_jobs, may_run_another
@@ -19,7 +19,7 @@ from app.db.session import Database, database_now
 from app.errors import QuotaExceeded
 from app.queue import Queue
 from app.reconciler import Reconciler
-from app.services import files, posting, quotas
+from app.services import files, posting, projects, quotas
 from app.storage import NUM_PARTS, Storage
 from tests.jobs import PROJECT_ID, SPEC, claimed, queued
 
@@ -88,6 +88,18 @@ def test_twenty_uploads_at_once_store_no_more_than_the_quota(
     assert race(upload) == {"stored": 5, "refused": NUM_THREADS - 5}
     # Nor do the bytes of those that were refused lie about.
     assert sum(len(blobs) for part in range(NUM_PARTS) for blobs in storage.list_part(part)) == 5
+
+
+def test_of_twenty_that_set_a_first_quota_at_once_each_does_and_the_last_holds(
+    database: Database,
+) -> None:
+    def set_first(number: int) -> str:
+        changes = ProjectChanges(quotas=Quotas(queued_jobs=number))
+        projects.update_project(database, PROJECT_ID, changes)
+        return "set"
+
+    assert race(set_first) == {"set": NUM_THREADS}
+    assert quotas.read_usage(database, PROJECT_ID).queued_jobs.most in range(NUM_THREADS)
 
 
 def test_twenty_workers_at_once_run_no_more_than_the_quota(database: Database) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from psycopg import Cursor
-from sqlalchemy import create_engine, insert, make_url, select, text
+from sqlalchemy import create_engine, insert, literal, make_url, select, text
 from sqlalchemy.exc import OperationalError
 
 from app.config import Settings
@@ -15,6 +15,7 @@ from app.db import session as session_module
 from app.db import verbs
 from app.db.models import Job, Project
 from app.db.session import Database, DatabaseClock, database_now
+from app.db.table import UtcDateTime
 from tests.jobs import claimed, queued
 from worker.lease import Claim, Lease, Wish
 
@@ -48,7 +49,7 @@ def test_a_process_that_is_halted_between_many_rows_loses_its_locks_as_well(
     postgres_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = postgres_database.engine.url.render_as_string(hide_password=False)
-    database = Database(url, SILENCE_SECONDS)
+    database = Database(url, 4 * SILENCE_SECONDS)
     now = datetime.now(UTC)
     rows = [{"id": f"halted-{n}", "name": f"halted-{n}", "created_at": now} for n in range(3)]
     execute = Cursor.execute
@@ -56,7 +57,7 @@ def test_a_process_that_is_halted_between_many_rows_loses_its_locks_as_well(
     def execute_and_halt(cursor: Cursor[Any], *arguments: Any, **named: Any) -> Cursor[Any]:  # noqa: ANN401 (as they were given)
         done = execute(cursor, *arguments, **named)
         if "INSERT" in str(arguments[0]):
-            time.sleep(2 * SILENCE_SECONDS)
+            time.sleep(6 * SILENCE_SECONDS)
         return done
 
     def insert_all() -> None:
@@ -155,3 +156,17 @@ def test_moments_are_of_utc_in_whatever_zone_the_database_thinks(postgres_url: s
     assert zone == "Asia/Tokyo"
     assert moment.tzinfo is UTC
     assert abs(moment - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_the_calendar_s_last_moment_is_read_in_whatever_zone_the_database_thinks(
+    postgres_url: str,
+) -> None:
+    url, last = make_url(postgres_url), datetime.max.replace(tzinfo=UTC)
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"ALTER DATABASE {url.database} SET TimeZone = 'Asia/Tokyo'"))
+    engine.dispose()
+    database = Database(postgres_url)
+    with database.read() as session:
+        assert session.scalar(select(literal(last, UtcDateTime()))) == last
+    database.close()

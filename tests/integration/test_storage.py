@@ -168,3 +168,35 @@ def test_parts_are_kept_apart_and_become_a_blob_without_being_in_memory(
     with pytest.raises(FileNotFoundError):
         next(storage.read_part("upload-1", "one", half))
     assert next(storage.read_part("upload-10", "one", 1)) == b"x"
+
+
+def test_a_storage_that_is_silent_is_given_up_in_time(
+    silent_s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.storage.QUICK_SECONDS", 0.1)
+    monkeypatch.setattr("app.storage.PIECE_SECONDS", 0.2)
+    storage = Storage(silent_s3_url, patience_seconds=0.3)
+    began = time.monotonic()
+    for ask in (
+        storage.ping,
+        lambda: storage.find(DIGEST),
+        lambda: storage.delete(DIGEST),
+        lambda: storage.delete_parts("upload-1"),
+        lambda: next(storage.list_part(0)),
+        lambda: next(storage.read(DIGEST, 0, 1)),
+        lambda: storage.put_part("upload-1", DIGEST, 1, iter([b"x"])),
+    ):
+        with pytest.raises(BaseError):
+            ask()
+    assert time.monotonic() - began < 20
+
+
+def test_a_piece_of_a_blob_has_more_time_than_what_moves_none(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.storage.QUICK_SECONDS", 0.000_001)
+    storage = Storage(s3_url, patience_seconds=0)
+    with pytest.raises(BaseError):
+        storage.ping()
+    storage.put_part("upload-1", DIGEST, len(CONTENT), iter([CONTENT]))
+    assert b"".join(storage.read_part("upload-1", DIGEST, len(CONTENT))) == CONTENT

@@ -87,7 +87,7 @@ def meanwhile(act: Callable[[], None], database: Database, job_id: str) -> Itera
     """Do something once the job's student is being trained."""
 
     def wait_and_act() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 200
         while read(database, job_id).phase != "training_student":
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -15,6 +15,8 @@ import httpx2
 import psutil
 import redis
 
+from tests.house import still_running
+
 COMMAND = str(Path(sys.executable).with_name("stillhouse"))
 PATIENCE_SECONDS = 60
 
@@ -93,8 +95,7 @@ def test_up_serves_and_leaves_no_process(tmp_path: Path) -> None:
         assert running.process.wait(PATIENCE_SECONDS) == 0
 
     assert len(family) >= 4
-    _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
-    assert alive == []
+    assert still_running(family) == []
 
 
 def test_the_first_key_is_shown_once_and_keeps_working(tmp_path: Path) -> None:
@@ -128,8 +129,7 @@ def test_nothing_outlives_an_up_that_was_killed(tmp_path: Path) -> None:
         running.process.kill()
         running.process.wait()
 
-        _, alive = psutil.wait_procs(family, timeout=PATIENCE_SECONDS)
-        assert [process for process in alive if process.status() != psutil.STATUS_ZOMBIE] == []
+        assert still_running(family) == []
 
 
 def _refuses_strangers(port: int) -> None:

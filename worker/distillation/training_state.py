@@ -4,6 +4,7 @@ Nothing of the random generators is kept: what a step draws is a function of its
 order and the views of the examples are functions of the epoch.
 """
 
+import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
@@ -49,7 +50,9 @@ def save_state(trainer: Trainer, folder: Path, belongs_to: dict[str, str]) -> No
             )
     trainer.plan.describe(folder)
     save_file(weights, folder / WEIGHTS_FILE)
-    save_file(tensors, folder / TENSORS_FILE)
+    # Unlike the state of any other run, whatever it is the state of: the worker removes its bytes
+    # from the storage as soon as it is not needed, and nobody else may rely on them.
+    save_file(tensors, folder / TENSORS_FILE, {"state": secrets.token_hex(16)})
     saved = SavedState(step=state.step, history=state.history, belongs_to=belongs_to)
     (folder / STATE_FILE).write_text(saved.model_dump_json(indent=2))
 

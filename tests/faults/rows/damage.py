@@ -23,7 +23,7 @@ from tests.faults.oracle import STUDENT_FILE
 from tests.faults.outcome import Outcome, Plan
 from tests.faults.specs import rehearsal
 
-STEPS = 300
+STEPS = 600
 AT_A_TIME = 3
 WAIT_SECONDS = 60
 FOUND = "job.checkpoint_damaged"

@@ -5,6 +5,9 @@ import time
 from collections import Counter
 from random import Random
 
+from sqlalchemy import exists, select
+
+from app.db.models import JobEvent
 from tests.faults.history import History
 from tests.faults.houses import LEASE_SECONDS, SHORT, FaultHouse, open_house
 from tests.faults.kills import pause
@@ -12,6 +15,7 @@ from tests.faults.oracle import SERVICE_AWAY
 from tests.faults.outcome import Outcome, Plan
 from tests.faults.servers import Postgres
 from tests.faults.specs import rehearsal
+from tests.house import STARTUP_SECONDS
 
 LONG_STEPS = 400
 SHORT_STEPS = 40
@@ -31,7 +35,7 @@ def run(plan: Plan) -> Outcome:
         poster = threading.Thread(target=_post, args=[house, plan, stop])
         poster.start()
         try:
-            time.sleep(3)
+            _wait_until_some_run(house)
             for number in range(plan.faults):
                 _strike(house.postgres, random, number)
                 # Long enough for a reaper without patience.
@@ -55,6 +59,17 @@ def run(plan: Plan) -> Outcome:
         wrong,
         counts={"answers": sum(statuses.values()), "503s": statuses[SERVICE_AWAY], "cuts": cuts},
     )
+
+
+def _wait_until_some_run(house: FaultHouse) -> None:
+    """Wait for a trainer that has begun: what nobody runs, nobody can take from the healthy."""
+    begun = select(exists().where(JobEvent.type == "job.phase_started"))
+    deadline = time.monotonic() + STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        with house.database.read() as session:
+            if session.scalar(begun):
+                return
+        time.sleep(0.1)
 
 
 def _strike(postgres: Postgres, random: Random, number: int) -> None:

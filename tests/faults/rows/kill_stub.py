@@ -10,7 +10,7 @@ from tests.faults.specs import rehearsal
 
 MOST_OPEN = 9
 """Jobs that wait or run at a time."""
-LAST_SECONDS = 90
+LAST_SECONDS = 240
 
 
 def run(plan: Plan) -> Outcome:

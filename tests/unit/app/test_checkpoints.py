@@ -68,6 +68,11 @@ def test_the_two_newest_are_listed_newest_first_and_all_are_counted(
 
     assert [one["id"] for one in page["data"]] == [made[2], made[1]]
     assert (page["first_id"], page["last_id"], page["has_more"]) == (made[2], made[1], False)
+    path = f"{JOBS}/{held[0]}/checkpoints"
+    first = api.client.get(path, params={"limit": 1}).json()
+    rest = api.client.get(path, params={"after": first["last_id"]}).json()
+    assert (first["has_more"], rest["has_more"]) == (True, False)
+    assert first["data"] + rest["data"] == page["data"]
     newest = page["data"][0]
     assert (newest["job_id"], newest["number"], newest["step"]) == (held[0], 3, 30)
     assert (newest["phase"], newest["role"]) == ("training_student", "student")

@@ -25,7 +25,7 @@ def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
 def run(*arguments: str, exit_code: int = 0) -> str:
     done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
     assert done.exit_code == exit_code, done.output
-    return done.output
+    return done.output if exit_code else done.stdout
 
 
 def test_migrating_makes_the_tables_and_may_be_repeated(database: Database) -> None:
@@ -69,6 +69,34 @@ def test_a_key_of_another_project_cannot_be_revoked_by_mistake(
 
 def test_an_unknown_scope_is_refused_with_those_there_are(database: Database) -> None:
     assert "jobs:read" in run("keys", "create", "x", "--scope", "jobs", exit_code=2)
+    database.close()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("", "--project", "vision"),
+        ("x" * 201,),
+        ("mine", "--project", "a b"),
+        ("mine", "--project", ""),
+        ("mine", "--days", "99999999999"),
+    ],
+)
+def test_a_key_that_the_api_would_not_make_is_not_made_here_either(
+    database: Database, arguments: tuple[str, ...]
+) -> None:
+    run("migrate")
+    assert "Invalid value" in run("keys", "create", *arguments, exit_code=2)
+    assert "proj-" not in run("projects", "list")
+    database.close()
+
+
+def test_a_project_that_is_new_is_said_to_be(database: Database) -> None:
+    run("migrate")
+    for told in (["There was no project 'vision'; it was made."], []):
+        done = CliRunner().invoke(app, ["keys", "create", "mine", "--project", "vision"])
+        assert (done.exit_code, done.stderr.splitlines()) == (0, told)
+        assert done.stdout.startswith("shk_")
     database.close()
 
 

@@ -5,6 +5,8 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -14,7 +16,10 @@ from sqlalchemy.exc import OperationalError
 from app.db import verbs
 from app.db.lifecycle import Event
 from app.errors import NotFound
+from app.routes import event_stream
 from app.services import history
+from app.services.keys import revoke_key
+from app.services.watching import Watcher
 from app.waiting import watcher
 from tests.jobs import SPEC
 from tests.unit.app.conftest import JOBS, Api
@@ -77,7 +82,7 @@ def test_an_odd_last_event_is_400(api: Api) -> None:
 class Always:
     """A watcher for whom the job has always changed."""
 
-    async def wait(self, _job_id: str, _version: int) -> bool:
+    async def wait(self, _job_id: str, _version: int, _seconds: float) -> bool:
         return True
 
 
@@ -110,6 +115,72 @@ def test_a_stream_is_cut_where_the_database_goes_and_done_where_the_job_goes(
     messages = parse(answer.text)
     assert messages[0]["id"] == "1"
     assert [message["data"] for message in messages[1:]] == ([end] if end else [])
+
+
+def test_a_stream_whose_key_is_revoked_ends_before_the_next_event(api: Api) -> None:
+    path = f"{JOBS}/{api.post_job()['id']}"
+    key = short_lived(api)
+    with ThreadPoolExecutor(1) as pool, watched(api) as begun:
+        streamed = pool.submit(api.client.get, f"{path}/events/stream", headers=bearer(key))
+        assert begun.wait(60)
+        api.client.delete(f"/v1/api_keys/{key['id']}")
+        api.client.post(f"{path}/cancel")
+        messages = parse(streamed.result(60).text)
+    assert [message["id"] for message in messages] == ["1"]
+
+
+def test_a_quiet_stream_ends_soon_after_its_key_has_been_revoked_elsewhere(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "KEY_SECONDS", 0.1)
+    path = f"{JOBS}/{api.post_job()['id']}/events/stream"
+    key = short_lived(api)
+    with ThreadPoolExecutor(1) as pool, watched(api) as begun:
+        streamed = pool.submit(api.client.get, path, headers=bearer(key))
+        assert begun.wait(60)
+        revoke_key(api.database, key["project_id"], key["id"])
+        messages = parse(streamed.result(60).text)
+    assert [message["id"] for message in messages] == ["1"]
+
+
+def test_a_wait_whose_key_is_revoked_meanwhile_is_refused(api: Api) -> None:
+    path = f"{JOBS}/{api.post_job()['id']}"
+    key = short_lived(api)
+    with ThreadPoolExecutor(1) as pool, watched(api) as begun:
+        waiting = pool.submit(api.client.get, f"{path}?wait=60", headers=bearer(key))
+        assert begun.wait(60)
+        api.client.delete(f"/v1/api_keys/{key['id']}")
+        api.client.post(f"{path}/cancel")
+        answer = waiting.result(60)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+def short_lived(api: Api) -> dict[str, Any]:
+    body = {"name": "short-lived", "scopes": ["jobs:read"]}
+    key: dict[str, Any] = api.client.post("/v1/api_keys", json=body).json()
+    return key
+
+
+def bearer(key: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key['secret']}"}
+
+
+@contextmanager
+def watched(api: Api) -> Iterator[threading.Event]:
+    """Tell when somebody begins to wait for a job to change."""
+    begun = threading.Event()
+
+    class Telling(Watcher):
+        async def wait(self, job_id: str, version: int, seconds: float | None = None) -> bool:
+            begun.set()
+            return await super().wait(job_id, version, seconds)
+
+    telling = Telling(api.database)
+    api.app.dependency_overrides[watcher] = lambda: telling
+    try:
+        yield begun
+    finally:
+        telling.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 import pytest
+from httpx2 import Response
 
 from tests.unit.app.conftest import JOBS, Api
 
@@ -107,6 +108,28 @@ def test_a_form_without_exactly_one_file_is_refused(
     answer = api.client.post("/v1/files", **request_parts)
     assert answer.status_code in {400, 422}
     assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+def test_a_form_is_in_utf_8_and_may_say_so(api: Api) -> None:
+    for charset in ("undefined", "utf-7", "unicode_escape", "latin-1", "nonsense"):
+        for parameter in (f"charset={charset}", f'CHARSET="{charset}"'):
+            answer = _send_form(api, "\\ud800", parameter)
+            assert answer.status_code == 422, parameter
+            (error,) = answer.json()["errors"]
+            assert (error["pointer"], error["code"]) == ("", "content_type")
+            assert charset in error["message"]
+    assert api.client.get("/v1/files").json()["data"] == []
+    for parameter in ("charset=UTF-8", 'charset="utf-8"', "other=utf-7"):
+        assert _send_form(api, "purpose", parameter).json()["filename"] == "ü"
+
+
+def _send_form(api: Api, field: str, parameter: str) -> Response:
+    form = (
+        '--x\r\nContent-Disposition: form-data; name="file"; filename="ü"\r\n\r\n1\r\n'
+        f'--x\r\nContent-Disposition: form-data; name="{field}"\r\n\r\ntests\r\n--x--'
+    )
+    headers = {"Content-Type": f"multipart/form-data; boundary=x; {parameter}"}
+    return api.client.post("/v1/files", content=form.encode(), headers=headers)
 
 
 def test_an_upload_beyond_the_limit_is_413(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

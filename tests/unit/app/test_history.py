@@ -60,6 +60,19 @@ def test_events_come_oldest_first_and_page_by_number(api: Api, held: tuple[str, 
     assert middle["has_more"] is True
 
 
+def test_the_last_id_of_a_page_of_events_gives_the_next_and_another_jobs_none(
+    api: Api, held: tuple[str, int]
+) -> None:
+    path, other = f"{JOBS}/{held[0]}/events", api.post_job()["id"]
+    first = api.client.get(path, params={"limit": 1}).json()
+    rest = api.client.get(path, params={"after": first["last_id"]}).json()
+    assert [event["number"] for event in first["data"] + rest["data"]] == [1, 2]
+    for own in (path, path.replace("distillation", "fine_tuning")):
+        foreign = api.client.get(own, params={"after": f"{other}.1"})
+        assert (foreign.status_code, foreign.json()["error"]["param"]) == (404, "after")
+        assert other in foreign.json()["detail"]
+
+
 def test_metrics_are_chosen_by_name_and_by_both_ends_of_a_range(
     api: Api, held: tuple[str, int]
 ) -> None:

@@ -41,6 +41,33 @@ def test_a_good_key_is_looked_for_once_a_moment(api: Api, statements: list[str])
     assert any("api_keys" in statement for statement in statements)
 
 
+def test_of_many_that_show_one_good_key_at_once_one_asks(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, secret, asked = Keyring(api.database, api.parts.pepper, lambda: 7.0), _secret(api), []
+    authenticate = keys.authenticate
+
+    def count(database: Database, pepper: bytes, secret: str) -> keys.Identity:
+        asked.append(secret)
+        return authenticate(database, pepper, secret)
+
+    async def all_at_once() -> list[keys.Identity]:
+        return await asyncio.gather(*(known.identify(secret) for _ in range(20)))
+
+    monkeypatch.setattr(keyring, "authenticate", count)
+    assert len(set(asyncio.run(all_at_once()))) == len(asked) == 1
+
+
+def test_many_that_show_one_bad_key_at_once_are_all_refused(api: Api) -> None:
+    known, made_up = Keyring(api.database, api.parts.pepper), key_text.write("0" * 32)
+
+    async def all_at_once() -> list[object]:
+        asking = (known.identify(made_up) for _ in range(20))
+        return [*await asyncio.gather(*asking, return_exceptions=True)]
+
+    assert {type(one) for one in asyncio.run(all_at_once())} == {Unauthorized}
+
+
 def test_a_key_that_another_process_revoked_is_refused_a_moment_later(api: Api) -> None:
     now = 7.0
     known, secret = Keyring(api.database, api.parts.pepper, lambda: now), _secret(api)

@@ -111,6 +111,20 @@ def test_an_expired_key_stops_working(api: Api) -> None:
     assert "expired" in answer.json()["detail"]
 
 
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-05:00", "0001-01-01T00:00:00+05:00"])
+def test_a_moment_that_has_no_date_in_utc_is_refused(api: Api, moment: str) -> None:
+    project_id = api.client.get("/v1/usage").json()["project_id"]
+    body = {"name": "long", "scopes": ["jobs:read"], "expires_at": moment}
+    for path in ("/v1/api_keys", f"/v1/projects/{project_id}/api_keys"):
+        refused = api.client.post(path, json=body)
+        assert refused.status_code == 422, refused.text
+        assert refused.json()["errors"][0]["pointer"] == "/expires_at"
+        assert moment in refused.json()["detail"]
+    last = {**body, "expires_at": "9999-12-31T23:59:59Z"}
+    made = api.client.post("/v1/api_keys", json=last)
+    assert (made.status_code, made.json()["expires_at"]) == (201, last["expires_at"])
+
+
 def test_a_revoked_key_stops_working_and_stays_in_the_list(api: Api) -> None:
     made = api.client.post("/v1/api_keys", json={"name": "old", "scopes": ["admin"]}).json()
     headers = {"Authorization": f"Bearer {made['secret']}"}

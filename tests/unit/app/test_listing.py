@@ -21,6 +21,7 @@ def test_jobs_are_found_by_what_they_have(api: Api) -> None:
     assert names(api, **{"metadata[team]": "vision"}) == ["three", "two", "one"]
     assert names(api, **{"metadata[team]": "vision", "metadata[a.b]": 'x"=&'}) == ["three", "one"]
     assert names(api, name="two") == ["two"]
+    assert names(api, **{f"metadata[{number}]": "x" for number in range(16)}) == []
     assert names(api, parent_id=one["id"]) == ["three"]
     assert names(api, created_before=one["created_at"]) == []
     assert names(api, created_after=one["created_at"], limit="1") == ["three"]
@@ -40,6 +41,7 @@ def test_jobs_are_found_by_what_they_have(api: Api) -> None:
         ("metadata[a]=x&metadata[a]=y", "twice"),
         ("created_after=2026-01-01T00:00:00", "timezone"),
         ("created_before=yesterday", "created_before"),
+        ("&".join(f"metadata[{number}]=x" for number in range(17)), "given 17 pairs"),
     ],
 )
 def test_what_is_not_understood_is_400_and_says_what_is(api: Api, query: str, says: str) -> None:

@@ -1,5 +1,6 @@
 """Bodies that come too slowly, or are known to be too large, over a real connection."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -77,8 +78,10 @@ def chunk(piece: bytes) -> bytes:
 def answer(connection: socket.socket) -> tuple[int, dict[str, str], dict[str, object]]:
     """Read an answer until the connection ends: its status, headers and body."""
     received = b""
-    while more := connection.recv(65536):
-        received += more
+    # What was sent after the server's last look makes its end a reset one.
+    with contextlib.suppress(ConnectionResetError):
+        while more := connection.recv(65536):
+            received += more
     head, _, body = received.partition(b"\r\n\r\n")
     first, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
@@ -92,7 +95,8 @@ def dribble(connection: socket.socket, piece: bytes) -> None:
         try:
             connection.recv(1, socket.MSG_PEEK)
         except TimeoutError:
-            connection.sendall(piece)
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(piece)
         else:
             connection.settimeout(LONGEST_SECONDS)
             return

@@ -123,7 +123,7 @@ def test_every_request_is_one_line_of_json_in_the_log(
     api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:
     capsys.readouterr()
-    api.client.get(f"{JOBS}/x?after=private", headers={"X-Request-Id": "abc"})
+    api.client.get(f"{JOBS}/x?wait=0.25", headers={"X-Request-Id": "abc"})
     (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert (line["event"], line["status"], line["request_id"]) == ("request", 404, "abc")
     assert (line["method"], line["path"]) == ("GET", f"{JOBS}/x")

@@ -32,9 +32,12 @@ def rename(database: Database, job_id: str, name: str) -> None:
 
 def test_a_wait_ends_when_the_job_changes(api: Api) -> None:
     job_id = api.post_job()["id"]
+    # However late it is asked, what is known is the version before the change.
+    known = {"If-None-Match": api.client.get(f"{JOBS}/{job_id}").headers["ETag"]}
     with ThreadPoolExecutor(1) as pool:
         began = time.monotonic()
-        waiting = pool.submit(api.client.get, f"{JOBS}/{job_id}?wait={PATIENCE}")
+        path = f"{JOBS}/{job_id}?wait={PATIENCE}"
+        waiting = pool.submit(api.client.get, path, headers=known)
         time.sleep(0.5)
         assert not waiting.done()
         rename(api.database, job_id, "new")

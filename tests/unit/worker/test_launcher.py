@@ -1,6 +1,7 @@
 """What a trainer says arrives whole and in order, whatever else it writes on its pipe."""
 
 import os
+import select
 import subprocess
 import sys
 import time
@@ -8,6 +9,8 @@ import time
 from app.contracts.job import Phase
 from app.contracts.message import PhaseStarted, Warned
 from worker.launcher import Trainer
+
+START_SECONDS = 60
 
 
 def test_messages_are_whole_lines_and_nonsense_between_them_is_passed_over() -> None:
@@ -63,9 +66,11 @@ def test_a_trainer_that_never_stops_talking_does_not_keep_its_listener() -> None
     os.close(write_end)
     trainer = Trainer(process, read_end, os.open(os.devnull, os.O_WRONLY))
 
+    select.select([read_end], [], [], START_SECONDS)
     heard = [len(list(trainer.messages(0.2))) for _ in range(3)]
 
     assert min(heard) > 0
+    select.select([read_end], [], [], START_SECONDS)
     trainer.kill()
     process.wait()
     assert len(list(trainer.messages(0.2))) > 0

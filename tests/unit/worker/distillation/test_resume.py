@@ -224,6 +224,23 @@ def test_a_checkpoint_is_a_model_that_can_be_used(tmp_path: Path) -> None:
     }
 
 
+def test_two_runs_of_one_spec_come_to_the_same_weights_by_states_of_other_bytes(
+    tmp_path: Path,
+) -> None:
+    """A worker removes the bytes of a state at once; another's must not be among them."""
+    checkpoints = []
+    for clone in ("one", "other"):
+        (tmp_path / clone).mkdir()
+        run(CASES["adamw and dropout"], tmp_path / clone, Heard().reporter, AlwaysDue)
+        checkpoints.append(tmp_path / clone / "checkpoints" / "0000000008-student")
+    alike = {
+        name: checkpoints[0].joinpath(name).read_bytes()
+        == checkpoints[1].joinpath(name).read_bytes()
+        for name in ("model.safetensors", "training.safetensors")
+    }
+    assert alike == {"model.safetensors": True, "training.safetensors": False}
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone", "no manifest"])
 def test_a_damaged_checkpoint_is_told_of_and_the_one_before_used(
     tmp_path: Path, damage: str

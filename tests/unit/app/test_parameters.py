@@ -1,0 +1,59 @@
+"""Query parameters that a route does not have are refused, on every route."""
+
+import re
+
+import pytest
+
+from tests.unit.app.conftest import JOBS, Api, spec
+from tests.unit.app.matrix import routes_of
+
+UNKNOWN = "unknown query parameter"
+OF_THE_HUB = {"read_repository", "read_revision", "list_tree", "read_entry", "head_entry"}
+
+
+def at_nothing(path: str) -> str:
+    """Fill a route's path with names of what there is not."""
+    return re.sub(r"\{[^}]+\}", "none", path)
+
+
+def test_every_route_but_the_hubs_refuses_a_parameter_that_it_does_not_have(api: Api) -> None:
+    for route in routes_of(api.app):
+        answer = api.client.request(route.method, f"{at_nothing(route.path)}?unheard=1")
+        is_refused = answer.status_code == 400 and (UNKNOWN in answer.text or not answer.content)
+        assert is_refused == (route.name not in OF_THE_HUB), f"{route}: {answer.text}"
+
+
+def test_every_parameter_of_the_document_is_known(api: Api) -> None:
+    asked = 0
+    for path, operations in api.client.get("/openapi.json").json()["paths"].items():
+        for method, operation in operations.items():
+            for one in operation.get("parameters", ()):
+                if one["in"] == "query":
+                    name = f"{one['name']}[x]" if one.get("style") == "deepObject" else one["name"]
+                    answer = api.client.request(method, at_nothing(path), params={name: "1"})
+                    assert UNKNOWN not in answer.text, (path, name)
+                    asked += 1
+    assert asked > 40
+
+
+@pytest.mark.parametrize(
+    ("method", "address", "says"),
+    [
+        ("POST", f"{JOBS}?validate-only=true", "perhaps 'validate_only'; known: validate_only"),
+        ("GET", "/v1/files?perpose=x", "perhaps 'purpose'; known: "),
+        ("GET", f"{JOBS}/none/events?metadata[a]=b", "known: after, limit"),
+        ("GET", "/v1/models/none?after=x", "known: none"),
+    ],
+)
+def test_the_nearest_name_is_told_and_nothing_done(
+    api: Api, method: str, address: str, says: str
+) -> None:
+    answer = api.client.request(method, address, json=spec())
+    assert answer.status_code == 400
+    assert says in answer.json()["detail"]
+    assert answer.json()["error"]["param"] == address.partition("?")[2].partition("=")[0]
+    assert api.client.get(JOBS).json()["data"] == []
+
+
+def test_a_stranger_is_asked_for_a_key_first(api: Api) -> None:
+    assert api.client.get(f"{JOBS}?x=1", headers={"Authorization": ""}).status_code == 401
