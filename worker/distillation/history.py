@@ -28,6 +28,8 @@ class EpochRecord(BaseModel):
         """Say whether to keep this epoch rather than an earlier one."""
         if other is None or not other.validation:
             return True
+        if self.validation.keys() != other.validation.keys():
+            return True  # an earlier version has measured the other, and they do not compare
         return self.quality > other.quality
 
     @property

@@ -197,7 +197,10 @@ def test_an_earlier_epoch_is_kept_where_later_ones_are_worse() -> None:
 @pytest.mark.parametrize(
     ("earlier", "later"),
     [
-        ({"accuracy": 0.99, "log_loss": 0.1, "macro_f1": 0.0}, {"accuracy": 0.9, "macro_f1": 0.1}),
+        (
+            {"accuracy": 0.99, "log_loss": 0.1, "macro_f1": 0.0},
+            {"accuracy": 0.9, "log_loss": 0.2, "macro_f1": 0.1},
+        ),
         ({"rmse": 0.5, "r2": 0.3}, {"rmse": 0.6, "r2": 0.4}),
         ({"rmse": 0.5, "r2": 0.3}, {"rmse": 0.4, "r2": 0.3}),
     ],
@@ -207,11 +210,23 @@ def test_epochs_are_told_apart_by_what_models_are_compared_by(
 ) -> None:
     one, other = (
         EpochRecord(epoch=1, lr=1, loss=1, losses={}, validation=validation)
-        for validation in (earlier, {"log_loss": 0.2, **later})
+        for validation in (earlier, later)
     )
 
     assert other.is_better_than(one)
     assert not one.is_better_than(other)
+
+
+def test_an_epoch_of_an_earlier_version_gives_way_to_one_that_is_measured_more() -> None:
+    before, now = (
+        EpochRecord(epoch=1, lr=1, loss=1, losses={}, validation=validation)
+        for validation in (
+            {"accuracy": 0.99, "log_loss": 0.1},
+            {"accuracy": 0.9, "log_loss": 0.2, "macro_f1": 0.1},
+        )
+    )
+
+    assert now.is_better_than(before)
 
 
 def test_of_rare_labels_the_epoch_that_finds_them_is_kept() -> None:
