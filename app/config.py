@@ -15,6 +15,8 @@ FOR_CHILDREN = (
     *("COVERAGE_PROCESS_CONFIG", "COVERAGE_PROCESS_START"),
 )
 """The only variables that processes see which have no use for keys or addresses."""
+FOR_TRAINERS = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+"""What a trainer sees beside them."""
 
 
 def environment_for_child(*more: str) -> dict[str, str]:
@@ -54,7 +56,11 @@ class Settings(BaseSettings):
         DATA_FOLDER / "work", description="Where a worker keeps the folders of its attempts."
     )
     worker_gpus: int = Field(
-        0, ge=0, le=1, description="GPUs of one worker process; `stillhouse worker` sets it."
+        0,
+        ge=0,
+        le=1,
+        description="GPUs of one worker process; `stillhouse worker` sets it. With 1 it does not "
+        "start unless torch finds one.",
     )
     worker_metrics_port: int = Field(
         0,

@@ -129,10 +129,11 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
     if S_ISLNK(entry.external_attr >> 16):
         raise _not_a_file(name)
     if entry.flag_bits & 1:
-        raise Refused("encrypted", "is encrypted; pack it without a password", member=name)
+        message = "is encrypted; pack it without a password"
+        raise Refused("encrypted", message, member=_shown(name))
     if entry.compress_type not in {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}:
         message = f"is packed by method {entry.compress_type}; expected stored or deflated"
-        raise Refused("unknown_compression", message, member=name)
+        raise Refused("unknown_compression", message, member=_shown(name))
 
 
 def _tar_members(stream: "_Limited") -> Iterator[Member]:
@@ -171,16 +172,24 @@ def _check_ratio(num_bytes: int, num_packed_bytes: int, member: str | None = Non
 
 def _parts(name: str) -> tuple[str, ...]:
     parts = tuple(part for part in name.split("/") if part not in {"", "."})
-    printable = name.isprintable() and len(name) <= MAX_NAME_LENGTH
-    if name.startswith("/") or ".." in parts or not parts or not printable:
+    if name.startswith("/") or ".." in parts or not parts or not _can_be_shown(name):
         message = "is no plain relative path in UTF-8, as the name of a member must be"
-        raise Refused("bad_member_name", message, member=ascii(name)[1:-1])
+        raise Refused("bad_member_name", message, member=_shown(name))
     return parts
 
 
 def _not_a_file(name: str) -> Refused:
     message = "is a link or a device; an archive may hold only files and folders"
-    return Refused("not_a_regular_file", message, member=name)
+    return Refused("not_a_regular_file", message, member=_shown(name))
+
+
+def _shown(name: str) -> str:
+    """Return a member's name as text that can be sent and kept, whatever bytes it is of."""
+    return name if _can_be_shown(name) else ascii(name[:MAX_NAME_LENGTH])[1:-1]
+
+
+def _can_be_shown(name: str) -> bool:
+    return name.isprintable() and len(name) <= MAX_NAME_LENGTH
 
 
 class _Limited(io.RawIOBase):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from app.contracts.job import JobError, Phase
-from app.contracts.message import STOPPED, ExitCode
+from app.contracts.message import NO_GPU, STOPPED, ExitCode
 from app.contracts.report import Report
 
 TRIES_IN_LITTLE_MEMORY = 2
@@ -44,17 +44,26 @@ class Ending:
     def verdict(self) -> Verdict:
         if self.exit_code == ExitCode.SUCCEEDED and self.report is not None:
             return Verdict.DELIVER
-        if self.overdue or (self.exit_code == ExitCode.BAD_INPUT and self.error is not None):
+        if self.overdue or (self._was_refused and not self.found_no_gpu):
             return Verdict.FAIL
-        if self.exit_code == ExitCode.DISK_FULL:
+        if self.exit_code == ExitCode.DISK_FULL or self.found_no_gpu:
             return Verdict.SET_ASIDE
         has_stopped = self.exit_code in STOPPED.values()
         return Verdict.GIVE_BACK if has_stopped or self.killed else Verdict.RETRY
 
     @property
+    def found_no_gpu(self) -> bool:
+        """Say whether it wanted for a GPU; only a worker that has one is given such a job."""
+        return self._was_refused and self.error is not None and self.error.code == NO_GPU
+
+    @property
     def most_failures(self) -> int | None:
         """Return how often a job may end so before it fails, where that is less than usual."""
         return TRIES_IN_LITTLE_MEMORY if self._was_out_of_memory else None
+
+    @property
+    def _was_refused(self) -> bool:
+        return self.exit_code == ExitCode.BAD_INPUT and self.error is not None
 
     @property
     def _was_out_of_memory(self) -> bool:
@@ -68,6 +77,8 @@ class Ending:
             error = TRAINER_HUNG
         elif self._was_out_of_memory:
             error = OUT_OF_MEMORY
+        elif self.found_no_gpu:
+            error = GPU_AWAY
         else:
             error = self.error or _crash(self.exit_code)
         return error.model_copy(update={"phase": error.phase or self.phase})
@@ -90,6 +101,13 @@ OUT_OF_MEMORY = JobError(
     message="The trainer was killed because the machine ran out of memory.",
     retryable=True,
     hint="Lower batch_size, choose a smaller architecture, or use a larger machine.",
+)
+
+GPU_AWAY = JobError(
+    code=NO_GPU,
+    message="The worker's GPU is away: torch finds none on its machine.",
+    retryable=True,
+    hint="Look at that machine's driver with nvidia-smi; the spec is not at fault.",
 )
 
 

@@ -19,19 +19,29 @@ from typing import Self
 from pydantic import ValidationError
 from structlog import get_logger
 
-from app.config import environment_for_child
+from app.config import FOR_TRAINERS, environment_for_child
+from app.contracts.job import JobSpec
 from app.contracts.message import MESSAGE, AnyMessage, StopReason
 from worker.sandbox import descendants, prefix
 
 log = get_logger(__name__)
 
-DEVICES = ("CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
-"""The variables that a trainer sees beside those of any child."""
 LONGEST_MESSAGE_BYTES = 4 * 1024 * 1024
 READ_BYTES = 64 * 1024
 OF_A_SIGNAL = 128
 """What a sandbox adds to the number of a signal that has ended its program."""
 DUMP_SECONDS = 1.0
+
+
+def with_gpus_of(gpus: int, spec: JobSpec) -> JobSpec:
+    """Return the spec with how many GPUs a trainer uses, where it leaves that to its worker.
+
+    Else the trainer of a worker whose GPU is away would quietly take days on the CPU.
+    """
+    if spec.resources.gpus is not None:
+        return spec
+    resources = spec.resources.model_copy(update={"gpus": gpus})
+    return spec.model_copy(update={"resources": resources})
 
 
 class Trainer:
@@ -57,7 +67,7 @@ class Trainer:
     @classmethod
     def start(cls, module: str, folder: Path, *, use_gpu: bool) -> Self:
         """Start a trainer on the workspace ``folder``, which holds `spec.json` and `inputs`."""
-        environment = environment_for_child(*DEVICES)
+        environment = environment_for_child(*FOR_TRAINERS)
         if not use_gpu:
             environment["CUDA_VISIBLE_DEVICES"] = ""
         read_end, write_end = os.pipe()

@@ -26,7 +26,7 @@ from worker.delivery import BadDelivery, add_files, add_results, store_outputs
 from worker.ending import Ending, Verdict, input_missing, worker_failure
 from worker.inputs import fetch_inputs
 from worker.knowledge import Collected, Reused, add_knowledge, store_knowledge
-from worker.launcher import Trainer
+from worker.launcher import Trainer, with_gpus_of
 from worker.lease import LONGEST_OUTAGE_SECONDS, Claim, Lease, Wish
 from worker.leftovers import Sweeper
 from worker.memory import num_killed
@@ -74,11 +74,12 @@ class Supervisor:
         self._sweeper = Sweeper(self._database, settings.work_folder)
         self._tracer = tracer
         self._observed = Observation(tracer)
+        self.gpu_is_away = False
 
     def run_all(self) -> None:
-        """Run jobs until none waits, or until the worker is to go."""
+        """Run jobs until none waits, the worker is to go, or a trainer has found no GPU."""
         self._sweeper.sweep()
-        while not self._draining() and self.run_next():
+        while not (self._draining() or self.gpu_is_away) and self.run_next():
             pass
 
     def run_next(self) -> bool:
@@ -115,7 +116,7 @@ class Supervisor:
         for earlier in folder.parent.iterdir():
             if int(earlier.name) < job.fence:
                 shutil.rmtree(earlier, ignore_errors=True)
-        spec = JobSpec.model_validate(job.resolved_spec)
+        spec = with_gpus_of(self._gpus, JobSpec.model_validate(job.resolved_spec))
         (folder / "spec.json").write_text(spec.model_dump_json(indent=2))
         claim = Claim(job.id, job.fence)
         with Lease(self._database, claim, self._settings, folder / "trainer.log") as lease:
@@ -150,7 +151,7 @@ class Supervisor:
         ending, killed_before = Ending(), num_killed()
         deadline = time.monotonic() + spec.resources.max_runtime_seconds
         pulse = Pulse(self._settings.hang_seconds, time.monotonic())
-        use_gpu = self._gpus > 0 and spec.resources.gpus != 0
+        use_gpu = spec.resources.gpus != 0
         trainer = Trainer.start(self._settings.trainer, folder, use_gpu=use_gpu)
         try:
             while ending.exit_code is None:
@@ -220,6 +221,7 @@ class Supervisor:
         if ending.verdict is Verdict.GIVE_BACK:
             return verbs.give_back
         if ending.verdict is Verdict.SET_ASIDE:
+            self.gpu_is_away = ending.found_no_gpu
             return self._set_aside(ending.explain())
         return self._retry(ending.explain(), ending.most_failures)
 

@@ -2,8 +2,10 @@
 
 import ctypes
 import mmap
+import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import (
+    celeryd_init,
     setup_logging,
     worker_process_init,
     worker_process_shutdown,
@@ -27,6 +30,7 @@ from app.config import Settings
 from app.contracts.task import CELERY_SETTINGS, DOORBELL
 from app.db import workers
 from app.db.session import Database
+from app.local.workers import torch_finds_gpu
 from app.tracing import open_tracing
 from worker.observation import serve_metrics
 from worker.supervisor import Supervisor
@@ -53,11 +57,22 @@ def _leave_logs_alone(**_: Any) -> None:  # noqa: ANN401 (Celery's signals pass 
     """Keep Celery from setting up its own, which has another form."""
 
 
+@celeryd_init.connect
+def _require_gpu(**_: Any) -> None:  # noqa: ANN401 (Celery's signals pass what they like)
+    """Refuse to start without the GPU that this worker is to have: each of its jobs would fail."""
+    if settings.worker_gpus and not torch_finds_gpu():
+        _say_gpu_is_away()
+        sys.exit(os.EX_UNAVAILABLE)
+
+
 @celery.task(name=DOORBELL)
 def doorbell(job_id: str) -> None:
     """Run what waits; the id only says in the log which job rang."""
     log.info("doorbell", job_id=job_id)
     _supervisor[0].run_all()
+    if _supervisor[0].gpu_is_away:
+        _say_gpu_is_away()
+        os.kill(os.getppid(), signal.SIGTERM)
 
 
 @worker_process_init.connect
@@ -97,6 +112,15 @@ def _appear(**_: Any) -> None:  # noqa: ANN401 (Celery's signals pass what they 
 @worker_shutdown.connect
 def _disappear(**_: Any) -> None:  # noqa: ANN401 (Celery's signals pass what they like)
     _tell(lambda database: workers.leave(database, worker_id))
+
+
+def _say_gpu_is_away() -> None:
+    log.error(
+        "gpu_away",
+        devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        hint="STILLHOUSE_WORKER_GPUS is 1 and torch finds no GPU: look at nvidia-smi; after an "
+        "update of the driver the machine may have to be restarted.",
+    )
 
 
 def _say_alive() -> None:

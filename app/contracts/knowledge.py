@@ -1,12 +1,14 @@
 """The teacher's knowledge: how it is kept, what it is of, and what a client sees of it."""
 
 import json
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from app.contracts.dataset import Task
+from app.contracts.loss import LossSpec
 from app.contracts.strict import Strict
 from app.contracts.training import Training
 
@@ -28,25 +30,29 @@ class KnowledgeSettings(Strict):
     storage: Literal["auto", "float32", "float16", "top_k"] = Field(
         "auto",
         description="Of answers: `float32` as the teacher gave them; `float16`; `top_k`, the most "
-        "probable classes and the mass of the rest. `auto` is float16 up to 1,024 outputs, then "
-        "top_k.",
+        "probable classes and the mass of the rest, for `soft_targets`, `reverse_kl` and "
+        "`jensen_shannon`, best at temperature 1: other losses of answers look at each class. "
+        "`auto` is float16 up to 1,024 outputs, and where a loss looks at each class or its "
+        "temperature is above 1, else top_k.",
     )
     top_k: int = Field(32, ge=1, le=1024, description="Classes kept of an example by `top_k`.")
     max_bytes: int = Field(
         2 * 2**30,
         ge=0,
         le=2**50,
-        description="The most a job's knowledge may take. Where features would take more they are "
-        "taken from the teacher as the student trains, and answers too where they alone would.",
+        description="The most a job's knowledge may take. Where answers and features together "
+        "would take more, none are kept: the teacher runs beside the student and gives both.",
     )
 
 
 def kept_as(
-    settings: KnowledgeSettings, task: Task, num_outputs: int
+    settings: KnowledgeSettings, task: Task, num_outputs: int, objective: Iterable[LossSpec]
 ) -> tuple[Storage, int | None]:
-    """Return how answers are kept, and how many classes of an example by `top_k`."""
+    """Return how an objective has answers kept, and how many classes of an example by `top_k`."""
     storage: Storage = "float16" if settings.storage == "auto" else settings.storage
-    if settings.storage == "auto" and task == "classification" and num_outputs > MOST_DENSE_OUTPUTS:
+    many = task == "classification" and num_outputs > MOST_DENSE_OUTPUTS
+    dense = any(loss.prefers_dense_logits for loss in objective)
+    if settings.storage == "auto" and many and not dense:
         storage = "top_k"
     return storage, min(settings.top_k, num_outputs) if storage == "top_k" else None
 

@@ -51,7 +51,7 @@ def knowledge_request(spec: JobSpec, sources: Sources, num_outputs: int) -> str:
 
     ``num_outputs`` are the classes, labels or targets that the teacher answers with.
     """
-    storage, top_k = kept_as(spec.knowledge, spec.dataset.task, num_outputs)
+    storage, top_k = kept_as(spec.knowledge, spec.dataset.task, num_outputs, spec.objective)
     training = spec.training
     request: dict[str, JsonValue] = {
         "format": KNOWLEDGE_FORMAT,

@@ -46,8 +46,16 @@ class LossSpec(Strict):
     reads_teacher: ClassVar[bool] = True
     relates_examples: ClassVar[bool] = False
     """Whether an example's value depends on the others in its batch."""
+    needs_dense_logits: ClassVar[bool] = False
+    """Whether it reads more of the teacher's answers than `top_k` keeps: each logit's own value, or
+    how classes of little probability differ, of which a record keeps only the sum."""
     maps_only: ClassVar[bool] = False
     """Whether its layers must give image maps (channels, height, width)."""
+
+    @property
+    def prefers_dense_logits(self) -> bool:
+        """Whether, as it is set, what `top_k` does not keep weighs much in it."""
+        return self.needs_dense_logits
 
     def pairs(self) -> list["LayerPair"]:
         """Return the layers that it reads; none where it reads answers alone."""

@@ -141,6 +141,9 @@ class ExitCode(IntEnum):
     CANCELLED = 77
 
 
+NO_GPU = "no_gpu"
+"""The code of a failure that names a GPU: of the spec by hand, of the machine under a worker."""
+
 STOPPED = {
     StopReason.DRAIN: ExitCode.DRAINED,
     StopReason.PAUSE: ExitCode.PAUSED,

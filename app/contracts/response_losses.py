@@ -68,11 +68,17 @@ class SoftTargets(LossSpec):
 
     tasks: ClassVar[tuple[Task, ...]] = WITH_CLASSES
 
+    @property
+    def prefers_dense_logits(self) -> bool:
+        return self.temperature > 1
+
 
 class LogitMse(LossSpec):
     """Match the teacher's logits, or its predictions, by squared error (Ba and Caruana, 2014)."""
 
     loss: Literal["logit_mse"] = "logit_mse"
+
+    needs_dense_logits: ClassVar[bool] = True  # logits have a level, log-probabilities another
 
 
 class ReverseKl(LossSpec):
@@ -82,6 +88,10 @@ class ReverseKl(LossSpec):
     temperature: Temperature = 4.0
 
     tasks: ClassVar[tuple[Task, ...]] = WITH_CLASSES
+
+    @property
+    def prefers_dense_logits(self) -> bool:
+        return self.temperature > 1
 
 
 class JensenShannon(LossSpec):
@@ -94,6 +104,10 @@ class JensenShannon(LossSpec):
     )
 
     tasks: ClassVar[tuple[Task, ...]] = WITH_CLASSES
+
+    @property
+    def prefers_dense_logits(self) -> bool:
+        return self.temperature > 1
 
 
 class Decoupled(LossSpec):
@@ -110,6 +124,7 @@ class Decoupled(LossSpec):
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_OF_SEVERAL
     least_classes: ClassVar[int] = 3
+    needs_dense_logits: ClassVar[bool] = True  # of the classes besides the right one
 
 
 class LogitStandardized(LossSpec):
@@ -120,6 +135,7 @@ class LogitStandardized(LossSpec):
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_OF_SEVERAL
     least_classes: ClassVar[int] = 3
+    needs_dense_logits: ClassVar[bool] = True  # mean and deviation are of all logits
 
 
 class Dist(LossSpec):
@@ -137,6 +153,7 @@ class Dist(LossSpec):
     tasks: ClassVar[tuple[Task, ...]] = ONE_OF_SEVERAL
     least_classes: ClassVar[int] = 3
     relates_examples: ClassVar[bool] = True
+    needs_dense_logits: ClassVar[bool] = True  # within a class, most examples have it in the rest
 
 
 class MultiLevel(LossSpec):
@@ -149,3 +166,4 @@ class MultiLevel(LossSpec):
 
     tasks: ClassVar[tuple[Task, ...]] = ONE_OF_SEVERAL
     relates_examples: ClassVar[bool] = True
+    needs_dense_logits: ClassVar[bool] = True  # relations of classes are of every class

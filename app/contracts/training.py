@@ -97,8 +97,8 @@ class Training(Strict):
         ge=1,
         le=65_536,
         description="Examples at once: a step adds up the gradients of its micro-batches, to the "
-        "same result in less memory. Not with losses that relate the examples of a batch, or with "
-        "batch norm.",
+        "same result in less memory. Not with losses that relate the examples of a batch, with "
+        "batch norm, or with a peer.",
     )
     optimizer: AnyOptimizer = Adamw()
     schedule: AnySchedule = OneCycle()

@@ -22,7 +22,7 @@ from app.db.waiting import lock_next
 
 MAX_LOSSES = 20
 """How often in a row, with no new checkpoint between, a job may lose its worker or find no space
-before that is taken for its own fault."""
+or GPU before that is taken for its own fault."""
 KEPT_CHECKPOINTS = 2
 LONGEST_BACKOFF_SECONDS = 600
 

@@ -7,11 +7,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from app.config import Settings
+from structlog import get_logger
+
+from app.config import FOR_TRAINERS, Settings, environment_for_child
 from app.contracts.task import QUEUE
 from app.local.tree import Command
 
+log = get_logger(__name__)
+
 NVIDIA_SMI_SECONDS = 20
+TORCH_SECONDS = 120
+"""More than it takes to load torch on a busy machine; a driver that hangs is none."""
 GPU_LINE = re.compile(r"^GPU \d+: .*\(UUID: (GPU-[^)]+)\)$")
 SLICE_LINE = re.compile(r"^\s+MIG .*\(UUID: (MIG-[^)]+)\)$")
 SPARE_SECONDS = 15.0
@@ -21,6 +27,11 @@ SPARE_SECONDS = 15.0
 def worker_commands(settings: Settings, logs: Path | None = None) -> list[Command]:
     """Return a command for each worker that this machine should run."""
     gpus = find_gpus()
+    if gpus and not torch_finds_gpu():
+        log.warning(
+            "gpus_not_used", gpus=gpus, reason="torch finds none; see its build, the driver"
+        )
+        gpus = []
     if not gpus:
         return [_command(settings, "worker", {"STILLHOUSE_WORKER_GPUS": "0"}, logs)]
     return [
@@ -61,6 +72,22 @@ def find_gpus() -> list[str]:
     # CUDA stops reading at the first name that is none, such as -1 or nothing.
     end = next((i for i, name in enumerate(chosen) if name in {"", "-1"}), len(chosen))
     return chosen[:end]
+
+
+def torch_finds_gpu() -> bool:
+    """Say whether a trainer would find a GPU, as torch does in a process of its own."""
+    program = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    try:
+        asked = subprocess.run(  # noqa: S603 (the command is ours)
+            [sys.executable, "-P", "-c", program],
+            env=environment_for_child(*FOR_TRAINERS),
+            capture_output=True,
+            timeout=TORCH_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return asked.returncode == 0
 
 
 def _parse(listing: str) -> list[str]:

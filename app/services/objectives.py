@@ -9,6 +9,9 @@ from app.contracts.response_losses import Labels, Squared
 from app.errors import Problem
 from app.services.facts import Facts
 
+NEEDS_EACH = "looks at each class, and the less probable ones are kept as a sum alone"
+"""Of a loss that needs dense logits, beside `top_k`."""
+
 
 def objectives(spec: JobSpec) -> Iterator[tuple[str, Sequence[AnyLoss]]]:
     """Give every objective that a spec writes out, with its pointer."""
@@ -26,6 +29,30 @@ def check_losses(facts: Facts) -> Iterator[Problem]:
             yield Problem(pointer, "no_weight", message)
         for number, loss in enumerate(objective):
             yield from _loss(f"{pointer}/{number}", loss, facts)
+
+
+def check_storage(facts: Facts) -> Iterator[Problem]:
+    """Refuse answers kept so that a loss could not be what it is from the teacher itself."""
+    losses = [loss for _, objective in objectives(facts.spec) for loss in objective]
+    dense = [loss.loss for loss in losses if loss.needs_dense_logits]
+    if facts.spec.knowledge.storage == "top_k" and facts.task != "classification":
+        message = (
+            f"given 'top_k' for {facts.task}; it keeps the most probable of several classes: "
+            "expected 'float16', 'float32' or 'auto'"
+        )
+        yield Problem("/knowledge/storage", "storage_does_not_fit_task", message)
+    elif facts.spec.knowledge.storage == "top_k" and dense:
+        message = (
+            f"given 'top_k' beside {dense[0]!r}, which {NEEDS_EACH}: expected 'float16', "
+            "'float32' or 'auto'"
+        )
+        yield Problem("/knowledge/storage", "storage_does_not_fit_loss", message)
+    if facts.knowledge is not None and facts.knowledge.storage == "top_k" and dense:
+        message = (
+            f"given {facts.knowledge.id!r}, kept by 'top_k', beside {dense[0]!r}, which "
+            f"{NEEDS_EACH}: expected knowledge in 'float16' or 'float32', or 'soft_targets'"
+        )
+        yield Problem("/teacher/knowledge", "storage_does_not_fit_loss", message)
 
 
 def _loss(pointer: str, loss: AnyLoss, facts: Facts) -> Iterator[Problem]:

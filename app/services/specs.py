@@ -16,7 +16,7 @@ from app.services.content import GZIP, TAR, TEXT, ZIP
 from app.services.facts import Facts, gather
 from app.services.initialization import check_initialization
 from app.services.layers import check_layers
-from app.services.objectives import check_losses, objectives
+from app.services.objectives import check_losses, check_storage, objectives
 from app.services.scheme import trainings
 from app.services.teachers import check_teachers
 from app.services.trainings import check_images, check_trainings
@@ -40,7 +40,7 @@ def check(session: Session, project_id: str, spec: JobSpec) -> list[str]:
         *check_teachers(facts),
         *check_initialization(facts),
         *_transfer(facts),
-        *_storage(facts),
+        *check_storage(facts),
         *check_trainings(facts),
         *check_images(facts),
     ]
@@ -118,15 +118,6 @@ def _omitted(omitted: list[str], names: list[str]) -> Iterator[Problem]:
     if omitted and left < FEWEST_CLASSES:
         message = f"leaves {left} of {len(names)} classes; expected {FEWEST_CLASSES} at least"
         yield Problem("/transfer/omit_classes", "too_few_classes", message)
-
-
-def _storage(facts: Facts) -> Iterator[Problem]:
-    if facts.spec.knowledge.storage == "top_k" and facts.task != "classification":
-        message = (
-            f"given 'top_k' for {facts.task}; it keeps the most probable of several classes: "
-            "expected 'float16', 'float32' or 'auto'"
-        )
-        yield Problem("/knowledge/storage", "storage_does_not_fit_task", message)
 
 
 def _surprises(facts: Facts) -> Iterator[str]:

@@ -147,6 +147,12 @@ def _peer(facts: Facts) -> Iterator[Problem]:
     if spec.knowledge != KnowledgeSettings():
         message = "a peer changes at every step, so none of its answers can be kept; leave this out"
         yield Problem("/knowledge", "peer_keeps_no_knowledge", message)
+    if spec.training.micro_batch_size is not None:
+        message = (
+            f"given {spec.training.micro_batch_size} beside a peer: in each step both answer to "
+            "the whole batch before either learns from it; expected none"
+        )
+        yield Problem("/training/micro_batch_size", "micro_batches_with_peer", message)
     if spec.transfer.repair:
         message = "a peer has not seen the omitted classes either; expected a teacher that has"
         yield Problem("/transfer/repair", "nothing_to_repair", message)

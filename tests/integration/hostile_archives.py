@@ -135,6 +135,9 @@ def _special_members() -> Cases:
             content = tar_of(*good, (entry, b""))
             yield f"tar: {what} to {target}", content
             yield f"tar.gz: {what} to {target}", gzip.compress(content)
+    unnamed = tarfile.TarInfo("cat/caf\udce9.png")
+    unnamed.type, unnamed.linkname = tarfile.SYMTYPE, "1.png"
+    yield "tar: a symbolic link whose name is not UTF-8", tar_of(*good, (unnamed, b""))
     link = zipfile.ZipInfo("cat/3.png")
     link.external_attr = 0o120777 << 16
     file = io.BytesIO(pack_zip(GOOD))

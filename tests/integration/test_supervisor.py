@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 
 from app.config import Settings
-from app.contracts.job import JobSpec, Status
+from app.contracts.job import JobSpec, Resources, Status
 from app.db import lifecycle, verbs, wishes
 from app.db.models import Job, JobFile, Model
 from app.db.session import Database
@@ -37,7 +37,7 @@ LONG = SHORT.model_copy(update={"training": SPEC.training.model_copy(update={"ep
 class Worker:
     """A supervisor over a database and a folder, and the wish to drain it."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(self, database: Database, folder: Path, gpus: int = 0) -> None:
         self.draining = False
         self.folder = folder
         url = database.engine.url.render_as_string(hide_password=False)
@@ -49,7 +49,7 @@ class Worker:
             terminate_seconds=5,
             backoff_seconds=0,
         )
-        self.supervisor = Supervisor(settings, "worker-1", 0, lambda: self.draining)
+        self.supervisor = Supervisor(settings, "worker-1", gpus, lambda: self.draining)
 
     def leftovers(self) -> list[Path]:
         return list((self.folder / "work").glob("*"))
@@ -248,3 +248,21 @@ def test_what_cannot_work_fails_with_its_reason_at_the_first_attempt(
     assert job.error is not None
     assert job.error["code"] == code
     assert job.error["hint"]
+
+
+@pytest.mark.parametrize("gpus", [None, 1], ids=["any worker", "a GPU worker"])
+def test_a_worker_whose_gpu_is_away_sets_one_job_aside_and_takes_no_other(
+    gpus: int | None, sqlite_database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    worker = Worker(sqlite_database, tmp_path, gpus=1)
+    spec = SHORT.model_copy(update={"resources": Resources(gpus=gpus)})
+    tried, untouched = (queued(sqlite_database, gpus=gpus, spec=spec) for _ in range(2))
+
+    worker.supervisor.run_all()
+    worker.supervisor.close()
+
+    job = read(sqlite_database, tried)
+    assert (job.status, job.num_failures, job.num_losses) == (Status.QUEUED, 0, 1)
+    assert read(sqlite_database, untouched).attempt == 0
+    assert worker.supervisor.gpu_is_away

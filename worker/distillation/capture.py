@@ -118,12 +118,26 @@ def feature_shapes(
         probe.answers(inputs)
     for path in paths:
         if path not in features:
-            raise BadInput(
-                "layer_gives_no_tensor",
-                f"layer {path!r} only groups others and gives no features of its own",
-                hint=f"name a layer inside it, such as {_nearest(probe.network, path + '.0')}",
-            )
+            raise gives_no_tensor(path, layer_names(probe.network))
     return {path: tuple(value.shape[1:]) for path, value in features.items()}
+
+
+def gives_no_tensor(path: str, names: Sequence[str]) -> BadInput:
+    """Return the refusal of a layer, one of ``names``, that gives nothing of its own."""
+    return BadInput(
+        "layer_gives_no_tensor",
+        f"layer {path!r} only groups others and gives no features of its own",
+        hint=f"name a layer inside it, such as {_nearest(path + '.0', names)}",
+    )
+
+
+def unknown_layer(path: str, names: Sequence[str]) -> BadInput:
+    """Return the refusal of a layer that is none of ``names``."""
+    return BadInput(
+        "unknown_layer",
+        f"the network has no layer {path!r}",
+        hint=f"the nearest names are {_nearest(path, names)}",
+    )
 
 
 def _refusing(expand: partial[list[LayerPair]]) -> list[LayerPair]:
@@ -137,15 +151,10 @@ def _layer(network: nn.Module, path: str) -> nn.Module:
     layers: dict[str, nn.Module] = dict(network.named_modules())
     if path in layers and path:
         return layers[path]
-    raise BadInput(
-        "unknown_layer",
-        f"the network {type(network).__name__} has no layer {path!r}",
-        hint=f"the nearest names are {_nearest(network, path)}",
-    )
+    raise unknown_layer(path, layer_names(network))
 
 
-def _nearest(network: nn.Module, path: str) -> str:
-    names = layer_names(network)
+def _nearest(path: str, names: Sequence[str]) -> str:
     return ", ".join(difflib.get_close_matches(path, names, n=3, cutoff=0.0))
 
 

@@ -60,14 +60,27 @@ def preprocessor_config(description: InputDescription) -> dict[str, JsonValue]:
     channels, height, width = description.shape
     return {
         "note": "The model takes raw pixels from 0 to 255 as float32 (channels, height, width) "
-        "and standardises them itself.",
-        "do_resize": True,
+        f"and standardises them itself. {_fitting(description)}",
+        # No processor of the Hub fits them so: those that keep proportions round otherwise.
+        "do_resize": False,
         "size": {"height": height, "width": width},
         "do_convert_rgb": channels == 3,  # noqa: PLR2004 (red, green, blue)
         "num_channels": channels,
         "do_rescale": False,
         "do_normalize": False,
     }
+
+
+def _fitting(description: InputDescription) -> str:
+    """Say what is done with an image of another size; `pictures.fitted` does it."""
+    _, height, width = description.shape
+    if height != width:
+        return f"Images have {width} x {height} pixels; no other size has been learned from."
+    return (
+        f"An image of another size than {width} x {height} is to be fitted as in training, keeping "
+        f"its proportions: its longer side becomes {width} pixels (bilinear, as Pillow does it), "
+        "and it lies in the middle of black."
+    )
 
 
 def model_card(spec: JobSpec, description: InputDescription, report: Report) -> str:
@@ -211,6 +224,7 @@ def _usage(formats: Sequence[ExportFormat], description: InputDescription) -> li
             "Inputs are raw, the model standardises them itself; see `preprocessor_config.json`. "
             "The names of its outputs are in `config.json`, under `description`."
         ),
+        *([_fitting(description)] if description.kind == "image" else []),
         "",
     ]
     if "onnx" in formats:

@@ -1,6 +1,5 @@
 """Make a training a function of its spec and the machine's type, and leave no trace of it."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -15,7 +14,8 @@ MOST_THREADS = 8
 def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]:
     """Fix the number of threads and, where ``deterministic``, every algorithm.
 
-    Random generators and all of torch's settings are afterwards as they were.
+    Random generators and all of torch's settings are afterwards as they were. What a GPU needs
+    besides, `choose_device` has set for the whole process.
     """
     with ExitStack() as restore:
         devices = [device] if device.type == "cuda" else []
@@ -34,6 +34,4 @@ def reproducible(device: torch.device, *, deterministic: bool) -> Iterator[None]
         cudnn.deterministic, cudnn.benchmark = deterministic, not deterministic
         torch.set_num_threads(min(torch.get_num_threads(), MOST_THREADS))
         torch.set_deterministic_debug_mode("error" if deterministic else "default")
-        # cuBLAS reads it once, when it starts, so it stays; a free run is only tied to a workspace.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         yield

@@ -17,9 +17,9 @@ class JobFailure(Exception):
     """
 
     def __init__(self, code: str, message: str, hint: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(_sendable(message))
         self.code = code
-        self.hint = hint
+        self.hint = None if hint is None else _sendable(hint)
 
     def as_error(self) -> JobError:
         return JobError(code=self.code, message=str(self), retryable=False, hint=self.hint)
@@ -61,3 +61,8 @@ def nearest(text: str, known: Sequence[str]) -> str:
 def shown(text: str) -> str:
     """Quote a value for a message, cut short if it is long."""
     return f'"{text}"' if len(text) <= _SHOWN_LENGTH else f'"{text[:_SHOWN_LENGTH]}..."'
+
+
+def _sendable(text: str) -> str:
+    """Show half a pair of surrogates, as in names that are not UTF-8, by its number."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -82,6 +82,7 @@ def check_task(spec: JobSpec, data: RawData) -> None:
             "none",
             "Use logits, which for regression is the mean of the predictions.",
         )
+    _check_storage(spec, data)
     _check_transfer(spec, data)
 
 
@@ -115,6 +116,26 @@ def check_held_out(data: RawData, ids: Mapping[Part, npt.NDArray[np.int64]]) -> 
                 f"No label of the {len(held_out):,} {part} examples is known, so that nothing can "
                 "be measured on them",
                 f"Fill in their `targets`, or give another `dataset.{part}_file`.",
+            )
+
+
+def _check_storage(spec: JobSpec, data: RawData) -> None:
+    if spec.knowledge.storage != "top_k":
+        return
+    if data.task != "classification":
+        raise BadInput(
+            "top_k_needs_classes",
+            "`knowledge.storage` is top_k, which keeps the most probable of several classes; the "
+            f"data is for {data.task}",
+            "Use float16 or float32.",
+        )
+    for place, loss in _losses(spec):
+        if loss.needs_dense_logits:
+            raise BadInput(
+                "storage_does_not_fit_loss",
+                f"`knowledge.storage` is top_k, and `{place}` is {loss.loss}, which looks at each "
+                "class; of the less probable ones only the sum would be kept",
+                "Use auto, float16 or float32.",
             )
 
 

@@ -30,12 +30,12 @@ from app.contracts.knowledge import (
     views_of,
 )
 from app.contracts.message import WentOn
+from app.contracts.objective import AnyLoss
 from app.contracts.training import Training
 from worker.distillation.checkpoint import Checkpoints, Mark
 from worker.distillation.collection import Collection, num_parts, parts
 from worker.distillation.dataset import Dataset, Part
 from worker.distillation.determinism import reproducible
-from worker.distillation.errors import BadInput
 from worker.distillation.held_out import (
     ANSWERS_FILE,
     by_part,
@@ -71,24 +71,14 @@ class TeacherIdentity:
 def planned(
     settings: KnowledgeSettings,
     training: Training,
+    objective: Sequence[AnyLoss],
     dataset: Dataset,
     teacher: TeacherIdentity,
     layers: Shapes,
 ) -> KnowledgeManifest:
-    """Return the manifest, without shards, of what a student of ``training`` needs.
-
-    Raises:
-        BadInput: ``top_k`` is asked for what is no choice of one class.
-    """
+    """Return the manifest, without shards, of what a student needs to learn by ``objective``."""
     task = dataset.description.task
-    if settings.storage == "top_k" and task != "classification":
-        raise BadInput(
-            "top_k_needs_classes",
-            f"knowledge.storage is top_k, which keeps the most probable of several classes; the "
-            f"data is for {task}",
-            hint="use float16 or float32",
-        )
-    storage, top_k = kept_as(settings, task, dataset.num_outputs)
+    storage, top_k = kept_as(settings, task, dataset.num_outputs, objective)
     names = list(layers)
     layout = Layout(storage, dataset.num_outputs, top_k, {name: layers[name] for name in names})
     return KnowledgeManifest(

@@ -12,6 +12,7 @@ from worker.distillation.checkpoint import Checkpoints, Mark
 from worker.distillation.environment import note_environment
 from worker.distillation.errors import JobFailure
 from worker.distillation.knowledge import is_reused
+from worker.distillation.provenance import note_spec
 from worker.distillation.reporting import Reporter
 from worker.distillation.stages import (
     collect_knowledge,
@@ -48,6 +49,8 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Report:
         JobFailure: the run cannot succeed; it has been reported.
         Stopped: the reporter was asked to stop; the finished stages stay.
     """
+    with _failures_reported(Phase.PREPARING, reporter):
+        note_spec(spec, workspace)
     note_environment(spec, workspace, reporter)
     for phase, name, stage in STAGES:
         restored = workspace.is_finished(name)
@@ -56,6 +59,8 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Report:
             with _failures_reported(phase, reporter):
                 stage(spec, workspace, reporter)
             _keep(phase, name, (spec, workspace, reporter))
+        elif phase is Phase.PREPARING:
+            prepare.warn_again(workspace, reporter)
         if workspace.is_finished(name) and not is_reused(workspace.stage(name)):
             said = summary(phase, workspace)
             reporter.send(PhaseFinished(phase=phase, summary=said, restored=restored))

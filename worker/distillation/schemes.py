@@ -101,6 +101,13 @@ def check_scheme(spec: JobSpec) -> None:
             "runs",
             hint="use a trained or registered teacher or an ensemble",
         )
+    if isinstance(spec.teacher, MutualTeacher) and spec.training.micro_batch_size is not None:
+        raise BadInput(
+            "micro_batches_with_peer",
+            f"`training.micro_batch_size` is {spec.training.micro_batch_size}, and the teacher is "
+            "a peer: in each step both answer to the whole batch before either learns from it",
+            hint="leave micro_batch_size out",
+        )
     if isinstance(spec.teacher, SignalsTeacher) and spec.training.augmentation:
         raise BadInput(
             "signals_of_other_views",
@@ -108,17 +115,13 @@ def check_scheme(spec: JobSpec) -> None:
             "are; a recorded answer belongs to the very view that the student sees",
             hint="leave training.augmentation empty",
         )
-    has_features = any(loss.pairs() for loss in spec.objective)
-    if (
-        answers_only
-        and not isinstance(spec.teacher, KnowledgeTeacher)
-        and not links(spec)
-        and has_features
-    ):
+    taught = links(spec)[0].objective if links(spec) else spec.objective
+    has_features = any(loss.pairs() for loss in taught)
+    if answers_only and not isinstance(spec.teacher, KnowledgeTeacher) and has_features:
         raise BadInput(
             "teacher_has_no_layers",
             f"`teacher.source` is {source}, which gives answers and no hidden layers; the "
-            "objective has losses of layers",
+            "objective of what it teaches has losses of layers",
             hint="use losses of answers alone, or a single trained or registered teacher",
         )
     if answers_only and isinstance(spec.student.initialize, TeacherInitialization):
@@ -135,7 +138,7 @@ def planned_lesson(
     """Return the objective without globs, its live teacher, and what a record would hold.
 
     Raises:
-        BadInput: a layer is not there, or knowledge cannot be kept as asked.
+        BadInput: a layer is not there.
     """
     teacher = load_teacher_folder(lesson.teacher, dataset.description, device)
     student = build(lesson.student, dataset.description, seed=0)
@@ -149,6 +152,7 @@ def planned_lesson(
     manifest = planned(
         spec.knowledge,
         lesson.training,
+        objective,
         dataset,
         TeacherIdentity(*identity(lesson.teacher)),
         live.shapes(inputs),

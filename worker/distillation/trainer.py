@@ -82,8 +82,7 @@ class Trainer:
         self.plan = plan
         self.dataset = dataset
         self.ids_M = dataset.ids["train"]
-        _check_batches(model, len(self.ids_M), training)
-        _check_micro_batches(plan)
+        check_batches(model, training, plan.objective, len(self.ids_M))
         self.feed = Feed(dataset, plan.device)
         self.reporter = reporter
         self.teaching = teaching
@@ -241,8 +240,22 @@ class Trainer:
         self.reporter.metrics(state.step, record.series(self.plan.role))
 
 
-def _check_batches(model: nn.Module, num_examples: int, training: Training) -> None:
-    """Refuse batches that batch norm cannot take the variance of, or would take it of a part of."""
+def check_batches(
+    model: nn.Module, training: Training, objective: Sequence[AnyLoss], num_examples: int
+) -> None:
+    """Refuse batches of which a part would be taken for the whole, or too small for batch norm.
+
+    Raises:
+        BadInput: saying what of the model or the objective needs whole batches, or larger ones.
+    """
+    relating = [loss.loss for loss in objective if loss.relates_examples]
+    if training.micro_batch_size is not None and relating:
+        raise BadInput(
+            "micro_batches_with_relations",
+            f"micro_batch_size is {training.micro_batch_size}, and {relating[0]!r} relates "
+            "the examples of a batch, of which it would then see only some",
+            hint="leave micro_batch_size out, or leave such losses out",
+        )
     if not any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
         return
     smallest = num_examples // num_batches(num_examples, training.batch_size)
@@ -259,15 +272,4 @@ def _check_batches(model: nn.Module, num_examples: int, training: Training) -> N
             f"micro_batch_size is {training.micro_batch_size}, and the model has batch norm, whose "
             "statistics would then be a micro-batch's",
             hint="leave micro_batch_size out, or use an architecture without batch norm",
-        )
-
-
-def _check_micro_batches(plan: Plan) -> None:
-    relating = [loss.loss for loss in plan.objective if loss.relates_examples]
-    if plan.training.micro_batch_size is not None and relating:
-        raise BadInput(
-            "micro_batches_with_relations",
-            f"micro_batch_size is {plan.training.micro_batch_size}, and {relating[0]!r} relates "
-            "the examples of a batch, of which it would then see only some",
-            hint="leave micro_batch_size out, or leave such losses out",
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -63,16 +64,18 @@ def train_mutually(
     """Train two models in step, each with the other's answers to the same views as its teacher's.
 
     Zhang et al., 2018, "Deep Mutual Learning", https://arxiv.org/abs/1706.00384, section 3.1; both
-    answer before either is updated. The plans differ in role and objective alone.
+    answer before either is updated. The plans differ in role and objective alone; what the second
+    model draws itself, such as dropout, is of another seed, so that equals drop different units.
 
     Raises:
         BadInput, NonFinite, Stopped: as ``train``.
     """
     plan = plans[0]
     with reproducible(plan.device, deterministic=plan.training.deterministic):
+        seeded = plan.training.model_copy(update={"seed": plan.training.seed + 1})
         one, other = (
             Trainer(model, dataset, each, reporter, None)
-            for model, each in zip(models, plans, strict=True)
+            for model, each in zip(models, (plan, replace(plans[1], training=seeded)), strict=True)
         )
         _run([one, other], _mutual(one, other), checkpoints)
     return one.state.history, other.state.history

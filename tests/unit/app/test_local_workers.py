@@ -1,11 +1,14 @@
 """One worker for each GPU that this machine shows, each seeing only its own."""
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
+from app import logs
 from app.config import Settings
+from app.local import workers
 from app.local.workers import find_gpus, worker_commands
 
 TWO_GPUS = """\
@@ -33,10 +36,18 @@ def show(listing: str, folder: Path, monkeypatch: pytest.MonkeyPatch, exit_code:
     monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
 
+def build_torch(folder: Path, monkeypatch: pytest.MonkeyPatch, *, for_cuda: bool) -> None:
+    """Put a module named torch first where Python looks, which finds a GPU or finds none."""
+    finds = f"class cuda:\n    is_available = staticmethod(lambda: {for_cuda})\n"
+    (folder / "torch.py").write_text(finds)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
 def test_each_gpu_has_a_worker_that_sees_only_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     show(TWO_GPUS, tmp_path, monkeypatch)
+    build_torch(tmp_path, monkeypatch, for_cuda=True)
 
     commands = worker_commands(Settings(worker_metrics_port=9100), tmp_path)
 
@@ -80,6 +91,28 @@ def test_a_driver_that_does_not_answer_means_no_gpu(
     show(TWO_GPUS, tmp_path, monkeypatch, exit_code=9)
 
     assert find_gpus() == []
+
+
+def test_gpus_that_torch_does_not_find_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure()
+    show(TWO_GPUS, tmp_path, monkeypatch)
+    build_torch(tmp_path, monkeypatch, for_cuda=False)
+
+    (command,) = worker_commands(Settings(), tmp_path)
+
+    assert command.environment == {"STILLHOUSE_WORKER_GPUS": "0"}
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["gpus"]) == ("gpus_not_used", ["GPU-aaaa", "GPU-bbbb"])
+
+
+def test_a_torch_that_hangs_finds_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "TORCH_SECONDS", 0.1)
+    (tmp_path / "torch.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    assert not workers.torch_finds_gpu()
 
 
 def test_without_a_gpu_there_is_one_worker_on_the_cpu(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.unit.app.conftest import Api
-from tests.unit.app.refused import model_of, refusals, told, warnings
+from tests.unit.app.refused import knowledge_of, model_of, refusals, told, warnings
 
 DIABETES = {"source": "builtin", "name": "diabetes"}
 CANCER = {"source": "builtin", "name": "breast_cancer"}
@@ -134,6 +134,47 @@ def test_the_most_probable_classes_are_kept_only_of_classes(api: Api) -> None:
     assert refusals(api, dataset=DIABETES, knowledge={"storage": "top_k"}) == [
         ("/knowledge/storage", "storage_does_not_fit_task")
     ]
+
+
+DENSE = ["logit_mse", "decoupled", "logit_standardized", "dist", "multi_level"]
+"""Losses that look at each class."""
+
+
+@pytest.mark.parametrize("loss", DENSE)
+def test_a_loss_that_looks_at_each_class_is_refused_beside_the_most_probable_alone(
+    api: Api, loss: str
+) -> None:
+    top_k, objective = {"storage": "top_k"}, [{"loss": "soft_targets"}, {"loss": loss}]
+    (problem,) = told(api, knowledge=top_k, objective=objective)
+
+    assert (problem["pointer"], problem["code"]) == (
+        "/knowledge/storage", "storage_does_not_fit_loss",
+    )  # fmt: skip
+    assert f"'{loss}', which looks at each class" in problem["message"]
+    assert "'float16'" in problem["message"]
+    assert warnings(api, objective=objective) == []
+
+
+def test_the_storage_must_fit_an_assistants_own_losses_too(api: Api) -> None:
+    assistant = {"architecture": {"name": "mlp"}, "objective": [{"loss": "logit_mse"}]}
+
+    assert refusals(api, knowledge={"storage": "top_k"}, assistants=[assistant]) == [
+        ("/knowledge/storage", "storage_does_not_fit_loss")
+    ]
+
+
+def test_knowledge_of_the_most_probable_alone_does_not_teach_such_a_loss(api: Api) -> None:
+    few = {"source": "knowledge", "knowledge": knowledge_of(api, storage="top_k", top_k=3)}
+    dense = {"source": "knowledge", "knowledge": knowledge_of(api)}
+    objective = [{"loss": "logit_mse"}]
+    (problem,) = told(api, teacher=few, objective=objective)
+
+    assert (problem["pointer"], problem["code"]) == (
+        "/teacher/knowledge", "storage_does_not_fit_loss",
+    )  # fmt: skip
+    assert "'soft_targets'" in problem["message"]
+    assert warnings(api, teacher=few) == []
+    assert warnings(api, teacher=dense, objective=objective) == []
 
 
 def test_targets_may_not_be_features_nor_come_twice(api: Api) -> None:

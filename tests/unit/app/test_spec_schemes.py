@@ -192,9 +192,15 @@ def test_a_peer_goes_with_answers_alone(api: Api) -> None:
         ("/transfer/repair", "nothing_to_repair"),
     ]
     at_once = {"micro_batch_size": 8}
+    (problem,) = told(api, teacher=peer, training=at_once)
+    assert (problem["pointer"], problem["code"]) == (
+        "/training/micro_batch_size", "micro_batches_with_peer",
+    )  # fmt: skip
+    assert "both answer to the whole batch" in problem["message"]
     convnet = {"source": "mutual", "architecture": {"name": "convnet"}}
     assert refusals(api, teacher=convnet, training=at_once) == [
-        ("/training/micro_batch_size", "micro_batches_with_batch_norm")
+        ("/training/micro_batch_size", "micro_batches_with_peer"),
+        ("/training/micro_batch_size", "micro_batches_with_batch_norm"),
     ]
 
 

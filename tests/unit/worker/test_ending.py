@@ -24,6 +24,7 @@ REPORT = Report(
     output_names=[],
 )
 DISK_FULL = JobError(code="disk_full", message="The disk is full.", retryable=True, hint="Free.")
+NO_GPU = JobError(code="no_gpu", message="The spec asks for 1.", retryable=False, hint="Ask not.")
 BAD_INPUT = JobError(code="bad_data", message="Line 3.", retryable=False)
 
 
@@ -42,6 +43,7 @@ BAD_INPUT = JobError(code="bad_data", message="Line 3.", retryable=False)
         (Ending(-signal.SIGKILL, killed=True), Verdict.GIVE_BACK),
         (Ending(-signal.SIGKILL, hung=True), Verdict.RETRY),
         (Ending(ExitCode.DISK_FULL, error=DISK_FULL), Verdict.SET_ASIDE),
+        (Ending(ExitCode.BAD_INPUT, error=NO_GPU), Verdict.SET_ASIDE),
         (Ending(-signal.SIGSEGV), Verdict.RETRY),
         (Ending(1), Verdict.RETRY),
     ],
@@ -63,6 +65,7 @@ def test_bad_input_is_told_as_the_trainer_told_it_with_the_phase() -> None:
         (Ending(-signal.SIGKILL, out_of_memory=True), "out_of_memory", "ran out of memory"),
         (Ending(-signal.SIGKILL, hung=True, out_of_memory=True), "trainer_hung", "no step"),
         (Ending(ExitCode.DISK_FULL, error=DISK_FULL), "disk_full", "full"),
+        (Ending(ExitCode.BAD_INPUT, error=NO_GPU), "no_gpu", "The worker's GPU is away"),
         (Ending(-signal.SIGSEGV), "trainer_crashed", "SIGSEGV"),
         (Ending(3), "trainer_crashed", "exit code 3"),
         (Ending(ExitCode.CANCELLED, overdue=True), "deadline_exceeded", "max_runtime_seconds"),

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from app.contracts.job import JobSpec
+from app.contracts.knowledge import MOST_DENSE_OUTPUTS
 from app.contracts.knowledge_request import Sources, TeacherDigests, is_shared, knowledge_request
 from app.contracts.model import Mlp
 
@@ -19,6 +20,8 @@ SOURCES = Sources(
 FLIP = {"augmentation": [{"name": "flip"}]}
 FILE = {"source": "file", "file": "file-1", "format": {"name": "csv"}}
 JUDGED = {**FILE, "validation_file": "file-2"}
+OF_FEW = [{"loss": "soft_targets", "temperature": 1}]
+"""An objective that loses little where only the most probable classes are kept."""
 
 
 def spec(**changes: Any) -> JobSpec:  # noqa: ANN401 (a spec's fields)
@@ -93,6 +96,19 @@ def test_all_that_decides_the_signals_makes_one() -> None:
     assert len(set(other.values())) == len(other)
 
 
+def test_of_many_classes_few_are_kept_where_that_is_enough_for_every_loss() -> None:
+    many = MOST_DENSE_OUTPUTS + 1
+    each = [*OF_FEW, {"loss": "logit_mse"}]
+
+    few = digest(num_outputs=many, knowledge={"storage": "top_k"})
+    dense = digest(num_outputs=many, knowledge={"storage": "float16"})
+    assert few != dense
+    assert digest(num_outputs=many, objective=OF_FEW) == few
+    assert digest(num_outputs=many, objective=each) == dense
+    assert digest(num_outputs=many, objective=[{"loss": "soft_targets", "temperature": 2}]) == dense
+    assert digest(num_outputs=MOST_DENSE_OUTPUTS) == dense
+
+
 def test_a_file_for_validation_is_its_bytes_and_not_its_id() -> None:
     other_id = {**JUDGED, "validation_file": "file-3"}
 
@@ -119,7 +135,7 @@ def test_layers_count_once_in_any_order_and_globs_as_what_they_mean() -> None:
 
 def test_storage_is_what_it_comes_to() -> None:
     top = {"storage": "top_k"}
-    assert digest(num_outputs=5000) == digest(num_outputs=5000, knowledge=top)
+    assert digest(num_outputs=5000, objective=OF_FEW) == digest(num_outputs=5000, knowledge=top)
     assert digest(num_outputs=8, knowledge=top) == digest(
         num_outputs=8, knowledge={**top, "top_k": 9}
     )

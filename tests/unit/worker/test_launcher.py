@@ -6,9 +6,12 @@ import subprocess
 import sys
 import time
 
-from app.contracts.job import Phase
+import pytest
+
+from app.contracts.job import Phase, Resources
 from app.contracts.message import PhaseStarted, Warned
-from worker.launcher import Trainer
+from tests.jobs import SPEC
+from worker.launcher import Trainer, with_gpus_of
 
 START_SECONDS = 60
 
@@ -75,3 +78,15 @@ def test_a_trainer_that_never_stops_talking_does_not_keep_its_listener() -> None
     process.wait()
     assert len(list(trainer.messages(0.2))) > 0
     trainer.end()
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_worker", "used"), [(None, 1, 1), (None, 0, 0), (0, 1, 0), (1, 1, 1)]
+)
+def test_a_trainer_uses_the_workers_gpu_unless_the_spec_says_otherwise(
+    asked: int | None, of_worker: int, used: int
+) -> None:
+    resources = Resources(gpus=asked, max_runtime_seconds=7)
+    settled = with_gpus_of(of_worker, SPEC.model_copy(update={"resources": resources}))
+
+    assert settled.resources == Resources(gpus=used, max_runtime_seconds=7)

@@ -53,16 +53,16 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
         return
     dataset, device = Dataset.load(workspace.stage("prepared")), choose_device(spec.resources)
     if isinstance(spec.teacher, KnowledgeTeacher):
-        _adopt(spec, spec.teacher, workspace, dataset)
+        _tell_of_few(_adopt(spec, spec.teacher, workspace, dataset), spec, reporter)
     elif isinstance(spec.teacher, SignalsTeacher):
-        _import(spec, spec.teacher, workspace, dataset, device)
+        _tell_of_few(_import(spec, spec.teacher, workspace, dataset, device), spec, reporter)
     elif needs(spec.objective).teacher:
         _collect(spec, workspace, dataset, device, reporter)
 
 
 def _adopt(
     spec: JobSpec, teacher: KnowledgeTeacher, workspace: Workspace, dataset: Dataset
-) -> None:
+) -> KnowledgeManifest:
     source = workspace.input(teacher.knowledge)
     given = StoredKnowledge.open(source).manifest
     expected = _expected(spec, dataset)
@@ -72,8 +72,17 @@ def _adopt(
             f"knowledge {teacher.knowledge!r} does not fit this job in {'; in '.join(found)}",
             hint="use the dataset, split, augmentation, seed and epochs it was collected for",
         )
+    dense = [loss.loss for loss in spec.objective if loss.needs_dense_logits]
+    if given.storage == "top_k" and dense:
+        raise BadInput(
+            "storage_does_not_fit_loss",
+            f"knowledge {teacher.knowledge!r} is kept by top_k, and {dense[0]!r} looks at each "
+            "class; of the less probable ones only the sum is known",
+            hint="use soft_targets, or knowledge collected in float16 or float32",
+        )
     with workspace.writing("knowledge") as folder:
         take_over(source, folder)
+    return given
 
 
 def _import(
@@ -82,7 +91,7 @@ def _import(
     workspace: Workspace,
     dataset: Dataset,
     device: torch.device,
-) -> None:
+) -> KnowledgeManifest:
     # Only now: few jobs need what reads Parquet, and a trainer begins sooner without it.
     from worker.distillation.uploaded_signals import read_signals  # noqa: PLC0415
 
@@ -92,7 +101,7 @@ def _import(
         manifest = manifest.model_copy(update={"num_held_out": 0})
     collection = Collection(manifest, spec.training, dataset, device)
     with workspace.writing("knowledge") as folder:
-        write_signals(collection, ids_N, torch.from_numpy(logits_NC), folder)
+        return write_signals(collection, ids_N, torch.from_numpy(logits_NC), folder)
 
 
 def _collect(
@@ -105,6 +114,7 @@ def _collect(
     manifest = collection.manifest
     reporter.metrics(0, {"knowledge/bytes": float(manifest.bytes)})
     if _take_over_equal(manifest, spec, workspace, reporter):
+        _tell_of_few(manifest, spec, reporter)
         return
     if manifest.bytes > spec.knowledge.max_bytes:
         reporter.warn(
@@ -113,9 +123,22 @@ def _collect(
             "teacher runs along with the student"
         )
         return
+    _tell_of_few(manifest, spec, reporter)
     with workspace.writing("knowledge", resuming=True) as folder:
         checkpoints = Checkpoints(spec, workspace, reporter)
         collect(collection, live, folder, reporter, checkpoints, START)
+
+
+def _tell_of_few(manifest: KnowledgeManifest, spec: JobSpec, reporter: Reporter) -> None:
+    """Warn where a loss softens answers of which few are kept: it is the rest that then weighs."""
+    soft = [loss.loss for loss in spec.objective if loss.prefers_dense_logits]
+    if manifest.top_k is not None and manifest.top_k < len(manifest.output_names) and soft:
+        reporter.warn(
+            f"of {len(manifest.output_names):,} classes the {manifest.top_k:,} most probable are "
+            f"kept and the others share the rest evenly, which at the temperature of {soft[0]!r} "
+            "is not nearly what the teacher says of them: use temperature 1, or set "
+            "knowledge.storage to auto"
+        )
 
 
 def _take_over_equal(
@@ -143,9 +166,8 @@ def _take_over_equal(
 
 def _expected(spec: JobSpec, dataset: Dataset, teacher: str = "") -> KnowledgeManifest:
     """Return the manifest of answers for the student's views, of whatever teacher."""
-    return planned(
-        spec.knowledge, spec.training, dataset, TeacherIdentity(teacher, "", ""), layers={}
-    )
+    identity = TeacherIdentity(teacher, "", "")
+    return planned(spec.knowledge, spec.training, spec.objective, dataset, identity, layers={})
 
 
 def _sha256(path: Path) -> str:

@@ -3,6 +3,7 @@
 Shapes: N = examples, C = channels, F = features.
 """
 
+import json
 import time
 from dataclasses import replace
 
@@ -14,12 +15,15 @@ from app.contracts.job import JobSpec, Phase, Progress
 from worker.distillation.cautions import cautions, overlaps
 from worker.distillation.data_files import PART_OF, read_data
 from worker.distillation.dataset import Dataset, InputDescription, Part, RawData, Tell
+from worker.distillation.feasibility import check_trainings
 from worker.distillation.fit import check_fit, check_held_out, check_targets, check_task
 from worker.distillation.reporting import Reporter
 from worker.distillation.schemes import check_scheme
 from worker.distillation.split import divide, divide_at_random, divide_labels
 from worker.distillation.workspace import Workspace
 
+CAUTIONS_FILE = "cautions.json"
+"""Beside the data: warnings that belong into the report, whoever prepared it."""
 BLOCK_BYTES = 64 * 2**20
 """Of float64 values that are summed at once, whatever the size of an image."""
 
@@ -35,9 +39,20 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
         if data.task != "classification":
             check_targets(data, ids["train"])
             check_held_out(data, ids)
-        for caution in [*cautions(data, ids), *overlaps(data.inputs, ids, _brought(spec))]:
+        dataset = Dataset(data.inputs, data.labels, ids, _description(data, ids["train"]))
+        check_trainings(spec, workspace, dataset)
+        found = [*cautions(data, ids), *overlaps(data.inputs, ids, _brought(spec))]
+        for caution in found:
             reporter.warn(caution)
-        Dataset(data.inputs, data.labels, ids, _description(data, ids["train"])).save(folder)
+        (folder / CAUTIONS_FILE).write_text(json.dumps(found, indent=2))
+        dataset.save(folder)
+
+
+def warn_again(workspace: Workspace, reporter: Reporter) -> None:
+    """Warn of what an earlier run has found when it prepared the data, if it has kept that."""
+    kept = workspace.stage("prepared") / CAUTIONS_FILE
+    for caution in json.loads(kept.read_bytes()) if kept.is_file() else []:
+        reporter.warn(caution)
 
 
 def _parts(split: Split, data: RawData) -> dict[Part, npt.NDArray[np.int64]]:

@@ -57,6 +57,30 @@ def test_links_and_devices_in_a_tar_are_refused(kind: bytes, tmp_path: Path) -> 
     assert refusal(path).code == "not_a_regular_file"
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("caf\udce9.png", "caf\\udce9.png"), ("a\n.png", "a\\n.png"), ("a" * 5000, "a" * 100)],
+    ids=["not UTF-8", "a line's end", "very long"],
+)
+def test_a_refusal_shows_any_name_as_text(name: str, shown: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = tarfile.SYMTYPE, "1.png"
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT, errors="surrogateescape") as archive:
+        archive.addfile(entry)
+    error = refusal(path)
+
+    assert error.code == "not_a_regular_file"
+    assert str(error).startswith(f'"{shown}" is a link')
+
+
+def test_a_refusal_of_a_packing_shows_any_name_as_text(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "file", "w", zipfile.ZIP_LZMA) as archive:
+        archive.writestr("a\n/\u202e1", b"x")
+
+    assert str(refusal(tmp_path / "file")).startswith(r'"a\n/\u202e1" is packed')
+
+
 def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
     entry = zipfile.ZipInfo("a/link")
     entry.external_attr = 0o120777 << 16

@@ -1,5 +1,6 @@
 """Reproducible blocks fix what they must and put everything back."""
 
+import os
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
 
 CPU = torch.device("cpu")
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"
 
 
 def settings() -> tuple[object, ...]:
@@ -67,9 +69,31 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     assert caught.value.code == "no_gpu"
 
 
-def test_a_gpu_is_used_unless_the_spec_forbids_it(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def shown_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let torch say that there is a GPU; no variable that is set for it stays."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setenv(WORKSPACE, "")
+    monkeypatch.delenv(WORKSPACE)
 
+
+@pytest.mark.usefixtures("shown_gpu")
+def test_a_gpu_is_used_unless_the_spec_forbids_it() -> None:
     assert choose_device(Resources()) == torch.device("cuda", 0)
     assert choose_device(Resources(gpus=0)) == CPU
+
+
+@pytest.mark.usefixtures("shown_gpu")
+def test_cublas_is_told_to_be_deterministic_before_anything_runs_on_the_gpu() -> None:
+    choose_device(Resources())
+
+    assert os.environ[WORKSPACE] == ":4096:8"
+
+
+@pytest.mark.usefixtures("shown_gpu")
+def test_a_workspace_that_the_user_has_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(WORKSPACE, ":16:8")
+    choose_device(Resources())
+
+    assert os.environ[WORKSPACE] == ":16:8"

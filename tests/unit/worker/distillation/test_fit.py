@@ -177,6 +177,26 @@ def test_without_classes_none_can_be_omitted(task: Task) -> None:
     assert task in str(error)
 
 
+def test_the_most_probable_classes_are_kept_only_of_classes() -> None:
+    changes = {"knowledge": {"storage": "top_k"}, "objective": [{"loss": "labels"}]}
+
+    assert refusal("multi_label", ["a", "b"], **changes).code == "top_k_needs_classes"
+    check_task(spec_of(**changes), data_of("classification", ["a", "b"]))
+
+
+def test_a_loss_that_looks_at_each_class_is_refused_beside_the_most_probable_alone() -> None:
+    assistant = {"architecture": MLP, "objective": [{"loss": "logit_mse"}]}
+    few: dict[str, object] = {"knowledge": {"storage": "top_k"}}
+    names = ["a", "b", "c"]
+
+    error = refusal("classification", names, assistants=[assistant], **few)
+
+    assert error.code == "storage_does_not_fit_loss"
+    assert "`assistants.0.objective.0` is logit_mse" in str(error)
+    check_task(spec_of(**few), data_of("classification", names))
+    check_task(spec_of(assistants=[assistant]), data_of("classification", names))
+
+
 @pytest.mark.parametrize(
     ("task", "column", "says"),
     [

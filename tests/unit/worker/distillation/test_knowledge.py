@@ -62,7 +62,7 @@ def planned_for(
     settings: KnowledgeSettings = EXACTLY,
 ) -> KnowledgeManifest:
     shapes = teaching.shapes(torch.zeros(2, *data.description.shape))
-    return planned(settings, training, data, SOMEONE, shapes)
+    return planned(settings, training, [SoftTargets()], data, SOMEONE, shapes)
 
 
 def gather(
@@ -302,15 +302,6 @@ def test_more_views_and_more_layers_than_needed_do_no_harm() -> None:
 
     assert differences(given, needed, EVERY_PART) == []
     assert differences(needed, given, EVERY_PART) != []
-
-
-def test_top_k_is_refused_where_there_is_no_choice_of_one_class() -> None:
-    data = toy_images()
-    labels = np.zeros((len(data.labels), 3), np.float32)
-    description = data.description.model_copy(update={"task": "multi_label"})
-    other = Dataset(data.inputs, labels, data.ids, description)
-    with pytest.raises(BadInput, match="the data is for multi_label"):
-        planned(KnowledgeSettings(storage="top_k"), briefly(), other, SOMEONE, {})
 
 
 def test_knowledge_that_is_taken_over_says_so_and_is_checked(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """A whole run: its messages in order, what it skips, how it resumes and how it fails."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
-from app.contracts.job import Phase
+from app.contracts.dataset import Builtin
+from app.contracts.job import Phase, Resources, TransferSet
 from app.contracts.message import (
     AnyMessage,
     Failed,
@@ -109,6 +111,69 @@ def test_a_stopped_run_takes_up_where_it_was(
     assert resumed.student.test == whole.student.test
     student = Path("student", "model.safetensors")
     assert (tmp_path / student).read_bytes() == (tmp_path / "other" / student).read_bytes()
+
+
+def test_a_folder_of_another_spec_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    pipeline.run(SPEC, Workspace(tmp_path), Heard().reporter)
+    report = (tmp_path / "outputs" / "report.json").read_bytes()
+    shutil.rmtree(tmp_path / "student")
+    other = SPEC.model_copy(
+        update={"dataset": Builtin(source="builtin", name="wine"), "baseline": False}
+    )
+
+    for _ in range(2):
+        heard = Heard()
+        with pytest.raises(BadInput, match="differs in baseline, dataset") as caught:
+            pipeline.run(other, Workspace(tmp_path), heard.reporter)
+
+        assert caught.value.code == "folder_of_another_spec"
+        assert "another folder" in (caught.value.hint or "")
+        assert [type(message) for message in heard.messages] == [Failed]
+    assert (tmp_path / "outputs" / "report.json").read_bytes() == report
+    assert not (tmp_path / "student").exists()
+
+
+def test_what_changes_nothing_of_the_models_may_be_another(tmp_path: Path) -> None:
+    pipeline.run(SPEC, Workspace(tmp_path), Heard().reporter)
+    named = SPEC.model_copy(
+        update={"name": "other", "priority": 3, "resources": Resources(checkpoint_every_seconds=9)}
+    )
+    heard = Heard()
+
+    pipeline.run(named, Workspace(tmp_path), heard.reporter)
+
+    assert finished(heard.messages)[Phase.TRAINING_STUDENT].restored
+
+
+def test_a_spec_that_came_to_nothing_may_be_mended_in_its_folder(tmp_path: Path) -> None:
+    transfer = TransferSet(omit_classes=["three"])
+    with pytest.raises(BadInput, match='names "three"'):
+        pipeline.run(
+            SPEC.model_copy(update={"transfer": transfer}), Workspace(tmp_path), Heard().reporter
+        )
+
+    pipeline.run(SPEC, Workspace(tmp_path), Heard().reporter)
+
+
+def test_what_was_said_of_the_data_is_in_the_report_of_a_run_that_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise Stopped
+
+    spec = SPEC.model_copy(update={"dataset": Builtin(source="builtin", name="wine")})
+    prepared_alone = [*pipeline.STAGES[:1], (*pipeline.STAGES[1][:2], stopped)]
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "STAGES", prepared_alone)
+        first = Heard()
+        with pytest.raises(Stopped):
+            pipeline.run(spec, Workspace(tmp_path), first.reporter)
+
+    report = pipeline.run(spec, Workspace(tmp_path), Heard().reporter)
+
+    said = first.reporter.warnings
+    assert any("test part has only" in warning for warning in said)
+    assert report.warnings[: len(said)] == said
 
 
 @pytest.mark.parametrize(

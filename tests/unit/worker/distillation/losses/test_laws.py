@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
 
 from app.contracts.objective import AnyLoss
 from tests.unit.worker.distillation.losses.every_loss import (
@@ -19,7 +20,10 @@ from tests.unit.worker.distillation.losses.every_loss import (
     rows,
     values_B,
 )
+from worker.distillation.loss import Setting
+from worker.distillation.objective import build_objective
 from worker.distillation.signals import Batch, Signals
+from worker.distillation.sparse_logits import decode, encode
 
 every_loss = pytest.mark.parametrize("case", CASES, ids=str)
 with_divergences = pytest.mark.parametrize(
@@ -34,12 +38,42 @@ of_relations = pytest.mark.parametrize(
 of_answers = pytest.mark.parametrize(
     "case", [case for case in CASES if not case.spec.pairs()], ids=str
 )
+of_classes = pytest.mark.parametrize(
+    "case",
+    [
+        case
+        for case in CASES
+        if case.task == "classification" and case.spec.reads_teacher and not case.spec.pairs()
+    ],
+    ids=str,
+)
 shift_invariant = pytest.mark.parametrize(
     "case", [case for case in CASES if case.ignores_shift], ids=str
 )
 briefly = settings(deadline=None, max_examples=10)
 seeds = st.integers(0, 2**32)
 scales = st.sampled_from([0.0, 1e-3, 1.0, 1e2, 1e4])
+
+
+@of_classes
+def test_few_classes_and_the_sum_of_the_rest_teach_what_the_teacher_does_or_are_refused(
+    case: Case,
+) -> None:
+    """By how far what is kept is from the teacher, over how far one that knows nothing is."""
+    spec = case.spec
+    if not spec.needs_dense_logits:
+        spec = spec.model_copy(update={"temperature": 1.0})
+    generator = torch.Generator().manual_seed(5)
+    teacher_BC = 2 * torch.randn(64, 400, generator=generator)
+    teacher_BC += 6 * F.one_hot(teacher_BC.argmax(dim=1), 400)
+    kept_BC = decode(encode(teacher_BC, 16), 400, 16, torch.device("cpu"))
+    batch = Batch(torch.arange(64), teacher_BC.argmax(dim=1))
+    objective = build_objective([spec], Setting(num_outputs=400))
+    teacher, kept, ignorant = map(Signals, (teacher_BC, kept_BC, torch.zeros(64, 400)))
+
+    off = objective(kept, teacher, batch, 0).mean() / objective(ignorant, teacher, batch, 0).mean()
+
+    assert (off > 0.05) == spec.needs_dense_logits
 
 
 def test_every_loss_that_a_spec_offers_is_under_the_laws() -> None:

@@ -15,12 +15,13 @@ from huggingface_hub import ModelCard
 
 from app.contracts.job import JobSpec
 from app.contracts.message import Manifest
+from app.contracts.model import RegisteredTeacher
 from app.contracts.report import FullReport
 from tests.unit.worker.distillation.specs import MLP, Heard, spec_of, workspace_with
 from tests.unit.worker.distillation.trained import leave_models
 from worker.distillation.build import load_model, read_config
-from worker.distillation.card import model_card
-from worker.distillation.dataset import Dataset
+from worker.distillation.card import model_card, preprocessor_config
+from worker.distillation.dataset import Dataset, InputDescription
 from worker.distillation.stages import evaluate, export, prepare
 from worker.distillation.workspace import Workspace
 
@@ -94,11 +95,13 @@ def test_a_teacher_is_delivered_as_onnx_where_that_is_asked_for(tmp_path: Path) 
 
 
 def test_a_registered_teacher_is_not_delivered_again(tmp_path: Path) -> None:
-    teacher = {"source": "model", "model": "model-1"}
+    spec = spec_of(export=["safetensors"])
+    workspace = evaluated(tmp_path, spec)
+    teacher = RegisteredTeacher(model="model-1")
 
-    outputs = exported(tmp_path, export=["safetensors"], teacher=teacher)
+    export.run(spec.model_copy(update={"teacher": teacher}), workspace, Heard().reporter)
 
-    assert not (outputs / "teacher").exists()
+    assert not (workspace.stage("outputs") / "teacher").exists()
 
 
 def test_writing_again_gives_the_same_bytes_but_for_what_is_timed(tmp_path: Path) -> None:
@@ -295,6 +298,28 @@ def test_how_to_prepare_inputs_is_said_for_images(outputs: Path) -> None:
     assert config["size"] == {"height": 8, "width": 8}
     assert (config["do_rescale"], config["do_normalize"]) == (False, False)
     assert "0 to 255" in config["note"]
+
+
+def test_images_are_not_said_to_be_stretched(outputs: Path) -> None:
+    config = json.loads((outputs / "student" / "preprocessor_config.json").read_text())
+    card = (outputs / "student" / "README.md").read_text()
+
+    assert config["do_resize"] is False
+    for text in (config["note"], card):
+        assert "its longer side becomes 8 pixels" in text
+        assert "in the middle of black" in text
+
+
+def test_images_of_no_square_have_that_size() -> None:
+    description = InputDescription(
+        kind="image", shape=[1, 6, 9], mean=[0], std=[1], output_names=["a", "b"]
+    )
+
+    note = preprocessor_config(description)["note"]
+
+    assert isinstance(note, str)
+    assert "9 x 6 pixels" in note
+    assert "black" not in note
 
 
 def test_how_to_prepare_inputs_is_said_for_tables(tmp_path: Path) -> None:

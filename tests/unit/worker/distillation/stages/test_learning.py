@@ -307,6 +307,40 @@ def test_knowledge_that_does_not_match_is_refused_naming_the_part(
     assert caught.value.code == "knowledge_does_not_match"
 
 
+def test_few_classes_at_a_high_temperature_are_warned_of(workspace: Workspace) -> None:
+    heard = Heard()
+
+    def spec(temperature: float, top_k: int) -> JobSpec:
+        return spec_of(
+            objective=[{"loss": "soft_targets", "temperature": temperature}],
+            knowledge={"storage": "top_k", "top_k": top_k},
+        )
+
+    train_teacher.run(spec(4, 2), workspace, heard.reporter)
+    for each in (spec(1, 2), spec(4, 3), spec(4, 2)):
+        collect_knowledge.run(each, workspace, heard.reporter)
+        shutil.rmtree(workspace.stage("knowledge"))
+
+    (said,) = [message.message for message in heard.messages if isinstance(message, Warned)]
+    assert said.startswith("of 3 classes the 2 most probable are kept")
+    assert "at the temperature of 'soft_targets'" in said
+
+
+def test_knowledge_of_the_most_probable_classes_does_not_teach_a_loss_of_each(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    offered(workspace, spec_of(knowledge={"storage": "top_k", "top_k": 2}), tmp_path)
+    workspace.input("knowledge").rename(workspace.input("knowledge-1"))
+    teacher: dict[str, object] = {"source": "knowledge", "knowledge": "knowledge-1"}
+    spec = spec_of(teacher=teacher, objective=[{"loss": "logit_mse"}])
+    with pytest.raises(BadInput, match="'logit_mse' looks at each class") as caught:
+        collect_knowledge.run(spec, workspace, Heard().reporter)
+
+    assert caught.value.code == "storage_does_not_fit_loss"
+    collect_knowledge.run(spec_of(teacher=teacher), workspace, Heard().reporter)
+    assert is_reused(workspace.stage("knowledge"))
+
+
 def test_signals_of_any_other_model_stand_in_for_a_teacher(workspace: Workspace) -> None:
     data = toy_images()
     ids = np.concatenate([data.ids["train"], data.ids["validation"], data.ids["test"]])

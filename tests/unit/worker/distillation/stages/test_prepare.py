@@ -289,3 +289,76 @@ def test_images_too_small_to_see_are_refused(tmp_path: Path) -> None:
 
     assert caught.value.code == "image_too_small"
     assert "6 x 3" in str(caught.value)
+
+
+TRAINED = {"source": "train", "architecture": MLP}
+TWICE = {"source": "ensemble", "mean": "logits", "members": [{"teacher": TRAINED}] * 2}
+PEER = {"source": "mutual", "architecture": MLP}
+CONVNET = {"name": "convnet", "channels": [4]}
+AT_ONCE = {"micro_batch_size": 8}
+
+
+def hints(student: str, teacher: str) -> dict[str, object]:
+    return {"loss": "hints", "layers": [{"student": student, "teacher": teacher}]}
+
+
+HINTS = hints("hidden.0", "hidden.0")
+DEEPER = {"architecture": {"name": "mlp", "hidden_sizes": [8, 8]}}
+HOPELESS: list[tuple[dict[str, object], str, str]] = [
+    ({"dataset": DIABETES, "knowledge": {"storage": "top_k"}}, "top_k_needs_classes", "top_k"),
+    ({"objective": [hints("hidden.7", "hidden.0")]}, "unknown_layer", "student"),
+    ({"objective": [hints("hidden.0", "hidden.7")]}, "unknown_layer", "teacher"),
+    ({"objective": [hints("hidden", "hidden.0")]}, "layer_gives_no_tensor", "'hidden'"),
+    ({"objective": [HINTS], "teacher": TWICE, "assistants": [DEEPER]}, "teacher_has_no_layers",
+     "ensemble"),
+    ({"objective": [HINTS], "teacher": TWICE, "generations": 2}, "teacher_has_no_layers",
+     "ensemble"),
+    ({"objective": [hints("hidden.0", "hidden.1")], "assistants": [DEEPER]}, "unknown_layer",
+     "'hidden.1'"),
+    ({"objective": [{"loss": "attention", "layers": HINTS["layers"]}]}, "layers_do_not_pair",
+     "two image maps"),
+    ({"student": {"architecture": CONVNET}, "training": AT_ONCE}, "micro_batches_with_batch_norm",
+     "micro_batch_size is 8"),
+    ({"objective": [{"loss": "dist"}], "training": AT_ONCE}, "micro_batches_with_relations",
+     "'dist'"),
+    ({"teacher": PEER, "training": AT_ONCE}, "micro_batches_with_peer", "a peer"),
+    ({"teacher": {"source": "train", "architecture": CONVNET,
+      "training": {"batch_size": 1}}}, "batch_too_small", "batch_size 1"),
+    ({"student": {"architecture": CONVNET}, "training": {"batch_size": 1}}, "batch_too_small",
+     "of 1257 train"),
+    ({"teacher": {**PEER, "architecture": CONVNET}, "training": {"batch_size": 1}},
+     "batch_too_small", "batch norm"),
+    ({"teacher": {"source": "ensemble", "mean": "logits", "members": [
+      {"teacher": TRAINED}, {"teacher": {"source": "model", "model": "model-1"}}]}},
+     "model_not_found", "model-1"),
+    ({"student": {"architecture": MLP, "initialize": {"from": "model", "model": "model-1"}}},
+     "model_not_found", "model-1"),
+    ({"student": {**DEEPER, "initialize": {"from": "teacher"}}}, "layers_do_not_fit",
+     "2 layers in 'hidden'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"), HOPELESS, ids=[f"{code}-{says}" for _, code, says in HOPELESS]
+)
+def test_what_cannot_be_trained_is_refused_before_the_teacher_is(
+    changes: dict[str, object], code: str, says: str, tmp_path: Path
+) -> None:
+    error = refusal(tmp_path, **{"teacher": TRAINED, **changes})
+
+    assert error.code == code
+    assert says in str(error)
+    assert error.hint
+
+
+def test_a_memory_too_large_is_refused_before_the_teacher_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contrast = {"loss": "contrastive", "layers": HINTS["layers"], "features": 4}
+    num_bytes = 2 * 1257 * 4 * 4
+    monkeypatch.setattr("worker.distillation.losses.contrastive.MOST_MEMORY_BYTES", num_bytes - 1)
+
+    error = refusal(tmp_path, teacher=TRAINED, objective=[contrast])
+
+    assert error.code == "memory_too_large"
+    assert f"{num_bytes:,} bytes" in str(error)
