@@ -322,9 +322,6 @@ def test_a_teacher_is_not_run_again_for_what_it_has_answered(tmp_path: Path) -> 
     assert report.teacher.test.accuracy == pytest.approx(0.3)
 
 
-TEACHER = {"source": "model", "model": "model-1"}
-
-
 def taken_over(workspace: Workspace, spec: JobSpec) -> None:
     """Collect, and then take over what was collected, as a second job does."""
     collect_knowledge.run(spec, workspace, Heard().reporter)
@@ -345,7 +342,7 @@ def test_a_teacher_is_as_good_in_the_second_job_as_in_the_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
     monkeypatch.setattr("worker.distillation.stages.evaluate._latency_seconds", lambda *_: 1.0)
-    spec = table_spec(teacher=TEACHER, **changes)
+    spec = table_spec(**changes)
     workspace = prepared(tmp_path, spec, table())
     leave_models(spec, workspace, dict.fromkeys(ROLES))
     collect_knowledge.run(spec, workspace, Heard().reporter)
@@ -362,7 +359,7 @@ def test_a_teacher_is_as_good_in_the_second_job_as_in_the_first(
 def test_a_second_job_does_not_run_the_teacher_for_answers_that_are_exact_enough(
     tmp_path: Path,
 ) -> None:
-    spec = table_spec(teacher=TEACHER)
+    spec = table_spec()
     workspace = prepared(tmp_path, spec, table())
     leave_models(spec, workspace, {"teacher": 0, "baseline": 2, "student": 1})
     taken_over(workspace, spec)
