@@ -163,7 +163,6 @@ def _train(spec: JobSpec, course: Course, workspace: Workspace, reporter: Report
         reporter.send(WentOn(phase=phase, role=STUDENT, step=newest.step))
     state = newest or State.first(spec.training.seed)
     pace = Pace(Phase.TRAINING_STUDENT, course.steps, spec.training.batch_size)
-    pace.first = state.step
     while state.step < course.steps:
         epoch = state.step // STEPS_AN_EPOCH + 1
         if checkpoints.due:

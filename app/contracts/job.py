@@ -69,8 +69,8 @@ class TransferSet(Strict):
     omit_classes: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
         default=[],
         max_length=999,
-        description="Classes of which neither student nor baseline sees an example; the teacher "
-        "does.",
+        description="Classes of which neither student nor baseline sees an example, to learn from "
+        "or to choose its best epoch by; the teacher does.",
     )
     repair: bool = Field(
         default=False,
@@ -175,7 +175,7 @@ class PhaseRecord(BaseModel):
 
 
 class Progress(BaseModel):
-    """How far the present phase is."""
+    """How far the present phase is; where it trains several models, the one under way."""
 
     phase: Phase
     epoch: int | None = Field(None, description="From 1.")
@@ -183,7 +183,9 @@ class Progress(BaseModel):
     step: int | None = Field(None, description="Optimizer steps or batches done.")
     steps: int | None = None
     examples_per_second: float | None = None
-    seconds_left: float | None = Field(None, description="Of this phase.")
+    seconds_left: float | None = Field(
+        None, description="For the steps that are left; none until it is seen how long one takes."
+    )
 
 
 class JobError(BaseModel):

@@ -156,7 +156,10 @@ class Report(BaseModel):
         None, description="Parameters of the teacher over the student's."
     )
     speedup: float | None = Field(None, description="Latency of the teacher over the student's.")
-    num_examples: dict[str, int] = Field(description="Of train, validation and test.")
+    num_examples: dict[str, int] = Field(
+        description="Of train, validation and test; and, where classes were omitted, `transfer`: "
+        "the train examples left to student and baseline."
+    )
     output_names: list[str]
     exports: list[ExportedFile] = []
     repair: Repair | None = None

@@ -47,12 +47,16 @@ def qualities(report: FullReport) -> str | None:
 
 def validation_curves(report: FullReport) -> str | None:
     """Draw what each model reached on validation, epoch by epoch, and the epoch that was kept."""
+    figure, name = str(report.compared_by), QUALITIES[report.compared_by]
+    if report.task == "regression":
+        figure, name = "rmse", "RMSE (standard deviations)"
     lines = {
-        role: {point.epoch: _first(point.validation) for point in curve if point.validation}
+        role: {
+            point.epoch: point.validation[figure] for point in curve if figure in point.validation
+        }
         for role, curve in _curves(report).items()
     }
     lines = {role: line for role, line in lines.items() if line}
-    name = "RMSE (standard deviations)" if report.task == "regression" else "accuracy"
 
     def draw(axes: Axes) -> None:
         for number, (role, line) in enumerate(lines.items()):
@@ -216,7 +220,3 @@ def _name_classes(axes: Axes, names: list[str]) -> None:
 
 def _colour(role: str, number: int) -> str:
     return COLOURS.get(role, OTHERS[number % len(OTHERS)])
-
-
-def _first(values: dict[str, float]) -> float:
-    return next(iter(values.values()))

@@ -35,11 +35,10 @@ class Collection:
 
 
 def num_parts(collection: Collection) -> int:
+    """Return how many batches ``parts`` gives when none is left out."""
     manifest, training = collection.manifest, collection.training
     at_once = training.micro_batch_size or training.batch_size
-    a_view = num_batches(manifest.num_train, training.batch_size) * num_batches(
-        training.batch_size, at_once
-    )
+    a_view = sum(_num_cuts(manifest.num_train, training.batch_size, at_once))
     return manifest.views * a_view + num_batches(manifest.num_held_out, EXAMPLES_AT_ONCE)
 
 
@@ -72,12 +71,17 @@ def parts(collection: Collection, skip: int) -> Iterator[tuple[npt.NDArray[np.in
 def _skipped(num_examples: int, batch_size: int, at_once: int, skip: int) -> tuple[int, int]:
     """Return how many batches lie wholly within the first ``skip`` parts, and how many parts."""
     whole = parts = 0
-    for batch in np.array_split(np.arange(num_examples), num_batches(num_examples, batch_size)):
-        more = num_batches(len(batch), at_once)
+    for more in _num_cuts(num_examples, batch_size, at_once):
         if parts + more > skip:
             break
         whole, parts = whole + 1, parts + more
     return whole, parts
+
+
+def _num_cuts(num_examples: int, batch_size: int, at_once: int) -> list[int]:
+    """Return in how many parts each of the even batches is run."""
+    batches = np.array_split(np.arange(num_examples), num_batches(num_examples, batch_size))
+    return [num_batches(len(batch), at_once) for batch in batches]
 
 
 def _seen(

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
@@ -120,17 +120,22 @@ class Dataset:
                 total.update(np.ascontiguousarray(array[start : start + at_once]).data)
         return total.hexdigest()
 
-    def transfer_ids(self, omit_classes: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Return the train ids, ascending, without those of some classes.
+    def transfer_set(self, omit_classes: Sequence[str]) -> Self:
+        """Return the data of a student that is to see no example of some classes until the test.
+
+        Neither learns it from their train examples nor do those for validation choose its epoch.
 
         Raises:
             ValueError: a name is no class of the data.
         """
-        train = self.ids["train"]
         if not omit_classes:
-            return train
+            return self
         omitted = [self.description.output_names.index(name) for name in omit_classes]
-        return train[~np.isin(self.labels[train], omitted)]
+        seen = {
+            part: ids if part == "test" else ids[~np.isin(self.labels[ids], omitted)]
+            for part, ids in self.ids.items()
+        }
+        return replace(self, ids=seen)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

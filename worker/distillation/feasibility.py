@@ -72,7 +72,7 @@ def check_trainings(spec: JobSpec, workspace: Workspace, dataset: Dataset) -> No
         teacher = model
     if teacher is not None:
         layers = teacher.layers
-    ids_M = dataset.transfer_ids(spec.transfer.omit_classes)
+    ids_M = dataset.transfer_set(spec.transfer.omit_classes).ids["train"]
     course = _Course(spec.training, spec.objective, ids_M)
     _check(_student(spec, workspace, dataset, teacher), course, layers, dataset)
     if isinstance(spec.teacher, MutualTeacher):

@@ -5,6 +5,11 @@ from typing import Self
 
 from pydantic import BaseModel, Field
 
+from app.contracts.report import Quality
+
+_QUALITIES: tuple[Quality, ...] = ("r2", "macro_f1", "accuracy")
+"""The first that an epoch has is what models of its task are compared by."""
+
 
 class EpochRecord(BaseModel):
     """One epoch's means; the loss is that of training, weighted as the objective says."""
@@ -14,20 +19,25 @@ class EpochRecord(BaseModel):
     loss: float
     losses: dict[str, float] = Field(description="Of each term of the objective, not weighted.")
     validation: dict[str, float] = Field(
-        {}, description="`accuracy` and `log_loss`, or `rmse`; empty without a validation part."
+        {},
+        description="`accuracy` and `log_loss`, of labels `macro_f1` too; or `rmse` and `r2`; "
+        "empty without a validation part.",
     )
 
     def is_better_than(self, other: "EpochRecord | None") -> bool:
         """Say whether to keep this epoch rather than an earlier one."""
         if other is None or not other.validation:
             return True
+        if self.validation.keys() != other.validation.keys():
+            return True  # an earlier version has measured the other, and they do not compare
         return self.quality > other.quality
 
     @property
     def quality(self) -> tuple[float, float]:
-        """Order epochs: by validation accuracy, then by validation log loss or RMSE."""
+        """Order epochs: by what models are compared by, then by log loss or RMSE."""
         error = self.validation.get("log_loss", self.validation.get("rmse", 0.0))
-        return self.validation.get("accuracy", 0.0), -error
+        qualities = (self.validation[name] for name in _QUALITIES if name in self.validation)
+        return next(qualities, 0.0), -error
 
     def series(self, role: str) -> dict[str, float]:
         """Return the values by the names of their series, such as `student/loss`."""

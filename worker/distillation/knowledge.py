@@ -12,7 +12,7 @@ Shapes: B = batch, C = outputs, N = held-out examples.
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +21,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from app.contracts.job import Phase
 from app.contracts.knowledge import (
     REUSED_FILE,
     Fingerprint,
@@ -129,9 +128,9 @@ def collect(
     folder: Path,
     reporter: Reporter,
     checkpoints: Checkpoints,
-    role: str,
+    start: Mark,
 ) -> KnowledgeManifest:
-    """Run the teacher over all that is to be kept, into ``folder``.
+    """Run the teacher over all that is to be kept, into ``folder``; ``start`` is its first batch.
 
     What an earlier run has left half-way in the folder, or in a checkpoint of this role, is gone
     on with.
@@ -140,26 +139,24 @@ def collect(
         BadInput: a signal is not finite or too large for its storage.
         Stopped: at a batch's boundary, after a checkpoint where one was asked for.
     """
-    newest = checkpoints.newest(role)
+    newest = checkpoints.newest(start.role)
     if newest is not None:
         go_on_from(newest, folder)
     writer = KnowledgeWriter(folder, collection.manifest)
     if writer.done:
-        reporter.send(WentOn(phase=Phase.COLLECTING_KNOWLEDGE, role=role, step=writer.done))
+        reporter.send(WentOn(phase=start.phase, role=start.role, step=writer.done))
     else:
-        checkpoints.discard(role)
+        checkpoints.discard(start.role)
     (folder / ANSWERS_FILE).unlink(missing_ok=True)  # it may be of another record
-    batches = parts(collection, writer.done)
-    size = collection.training.batch_size
-    pace = Pace(Phase.COLLECTING_KNOWLEDGE, num_parts(collection), size)
-    pace.first = writer.done
-    manifest, held_out = collection.manifest, list[Tensor]()
+    batches, manifest = parts(collection, writer.done), collection.manifest
+    steps, num_rows = num_parts(collection), manifest.bytes // manifest.row_bytes
+    pace, held_out = Pace(start.phase, steps, num_rows / steps), list[Tensor]()
     durable_at = time.monotonic()
     with reproducible(collection.device, deterministic=collection.training.deterministic):
         for done, (rows_B, load) in enumerate(batches, start=writer.done):
             if checkpoints.due:
                 writer.flush(done)
-                checkpoints.write(Mark(Phase.COLLECTING_KNOWLEDGE, role, done), writer.copy_to)
+                checkpoints.write(replace(start, step=done), writer.copy_to)
             reporter.progress(partial(pace.at, done))
             signals = teaching.signals(*load())
             writer.write(rows_B, signals)

@@ -69,6 +69,28 @@ def f1_counts(answers_NC: Tensor, labels_NC: Tensor) -> tuple[Tensor, Tensor, Te
     return said & true, said & ~true, ~said & true
 
 
+def macro_f1(hits_C: Tensor, said_and_true_C: Tensor) -> float:
+    """Average F1 over the outputs that are said or true at all; 0 without any.
+
+    ``said_and_true_C`` counts an example twice where it is both.
+    """
+    counted_C = said_and_true_C > 0
+    if not counted_C.any():
+        return 0.0
+    return float((2 * hits_C[counted_C] / said_and_true_C[counted_C].double()).mean())
+
+
+def r2_C(predictions_NC: Tensor, targets_NC: Tensor) -> Tensor:
+    """Return the share of each target's variance that is explained; 0 of one that does not vary."""
+    return explained_C((predictions_NC - targets_NC).square().sum(dim=0), targets_NC)
+
+
+def explained_C(residual_C: Tensor, targets_NC: Tensor) -> Tensor:
+    """Return what ``r2_C`` does, from the sums of squared errors."""
+    total_C = (targets_NC - targets_NC.mean(dim=0)).square().sum(dim=0)
+    return torch.where(total_C > 0, 1 - residual_C / total_C.clamp_min(1e-300), 0.0)
+
+
 def _of_classes(logits_NC: Tensor, labels_N: Tensor) -> Scores:
     """Macro F1 leaves out a class that is neither among the labels nor predicted."""
     num_examples, num_classes = logits_NC.shape
@@ -90,7 +112,7 @@ def _of_classes(logits_NC: Tensor, labels_N: Tensor) -> Scores:
         errors=errors,
         accuracy=accuracy,
         top5_accuracy=top5_accuracy,
-        macro_f1=_macro_f1(hits_C, said_C + true_C),
+        macro_f1=macro_f1(hits_C, said_C + true_C),
         log_loss=float(F.cross_entropy(logits_NC, labels_N)),
         # In float32, as torchmetrics has it.
         calibration_error=_calibration_error(logits_NC.softmax(dim=1).amax(dim=1).float(), right_N),
@@ -103,16 +125,16 @@ def _of_labels(logits_NC: Tensor, labels_NC: Tensor) -> Scores:
     answers, truths = logits_NC[known], labels_NC[known]
     errors = int(((answers > 0) != (truths > 0)).sum())
     hits_C, wrong_C, missed_C = (each.sum(dim=0) for each in f1_counts(logits_NC, labels_NC))
-    macro_f1 = _macro_f1(hits_C, 2 * hits_C + wrong_C + missed_C)
+    found = macro_f1(hits_C, 2 * hits_C + wrong_C + missed_C)
     all_right_N = (~known | ((logits_NC > 0) == (labels_NC > 0))).all(dim=1)
     num_known = max(1, len(truths))
     return Scores(
         num_examples=len(logits_NC),
-        quality=macro_f1,
+        quality=found,
         errors=errors,
         accuracy=(len(truths) - errors) / num_known,
         exact_match=float(all_right_N[known.any(dim=1)].double().mean()),
-        macro_f1=macro_f1,
+        macro_f1=found,
         log_loss=float(F.binary_cross_entropy_with_logits(answers, truths)),
         calibration_error=_calibration_error(answers.sigmoid(), truths > 0),
     )
@@ -130,24 +152,6 @@ def _of_numbers(predictions_NC: Tensor, targets_NC: Tensor) -> Scores:
         mae=float(errors_NC.abs().mean()),
         r2=r2,
     )
-
-
-def r2_C(predictions_NC: Tensor, targets_NC: Tensor) -> Tensor:
-    """Return the share of each target's variance that is explained; 0 of one that does not vary."""
-    residual_C = (predictions_NC - targets_NC).square().sum(dim=0)
-    total_C = (targets_NC - targets_NC.mean(dim=0)).square().sum(dim=0)
-    return torch.where(total_C > 0, 1 - residual_C / total_C.clamp_min(1e-300), 0.0)
-
-
-def _macro_f1(hits_C: Tensor, said_and_true_C: Tensor) -> float:
-    """Average F1 over the outputs that are said or true at all; 0 without any.
-
-    ``said_and_true_C`` counts an example twice where it is both.
-    """
-    counted_C = said_and_true_C > 0
-    if not counted_C.any():
-        return 0.0
-    return float((2 * hits_C[counted_C] / said_and_true_C[counted_C].double()).mean())
 
 
 def _calibration_error(probabilities: Tensor, happened: Tensor) -> float:

@@ -12,6 +12,8 @@ from app.contracts.training import AnyOptimizer, AnySchedule, Cosine, OneCycle, 
 FIRST_SHARE = 1 / 25
 """Of the peak, where one cycle starts; this and the next are torch's own choice."""
 LAST_SHARE = FIRST_SHARE / 1e4
+FEWEST_TO_RISE_IN = 3
+"""Steps of one cycle: of two, one that starts low and one that ends low would learn nothing."""
 
 
 def build_optimizer(
@@ -54,6 +56,8 @@ def rate(schedule: AnySchedule, step: int, num_steps: int, steps_per_epoch: int)
 
 
 def _one_cycle(step: int, num_steps: int, rise: float) -> float:
+    if num_steps < FEWEST_TO_RISE_IN:  # the first is the peak
+        return (1.0, LAST_SHARE)[step]
     peak = rise * num_steps - 1
     if step <= peak:
         return _between(FIRST_SHARE, 1.0, step / max(peak, 1))

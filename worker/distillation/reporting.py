@@ -87,30 +87,34 @@ class Reporter:
 
 
 class Pace:
-    """Progress of one phase from how many of its steps are done and how long they took."""
+    """Progress of one phase from how many of its steps are done and how long they took.
 
-    first = 0
-    """The step that this process began at; an earlier one did those before."""
+    The time before the first that is told of, in which data was read, say, is not theirs.
+    """
 
     def __init__(
-        self, phase: Phase, steps: int, batch_size: int, epochs: int | None = None
+        self, phase: Phase, steps: int, batch_size: float, epochs: int | None = None
     ) -> None:
+        """``batch_size`` is that of a step in the mean."""
         self.phase = phase
         self.steps = steps
         self.epochs = epochs
         self.batch_size = batch_size
-        self._started = time.monotonic()
+        self._began: tuple[int, float] | None = None
 
     def at(self, step: int, epoch: int | None = None) -> Progress:
-        """Return the progress after ``step`` steps, of which an earlier run did the first few."""
-        seconds = max(time.monotonic() - self._started, 1e-6)
-        done = step - self.first
-        return Progress(
-            phase=self.phase,
-            epoch=epoch,
-            epochs=self.epochs,
-            step=step,
-            steps=self.steps,
-            examples_per_second=done * self.batch_size / seconds,
-            seconds_left=(self.steps - step) * seconds / max(done, 1),
+        """Return the progress after ``step`` steps; how fast it is, from the second call on."""
+        now = time.monotonic()
+        first, began = self._began = self._began or (step, now)
+        made = Progress(
+            phase=self.phase, epoch=epoch, epochs=self.epochs, step=step, steps=self.steps
+        )
+        if step == first:
+            return made
+        a_second = (step - first) / max(now - began, 1e-6)
+        return made.model_copy(
+            update={
+                "examples_per_second": self.batch_size * a_second,
+                "seconds_left": (self.steps - step) / a_second,
+            }
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from app.contracts.job import JobSpec
+from app.contracts.job import JobSpec, Phase
 from app.contracts.model import (
     AnyArchitecture,
     KnowledgeTeacher,
@@ -22,7 +22,7 @@ from app.contracts.objective import AnyLoss
 from app.contracts.training import Training
 from worker.distillation.build import build
 from worker.distillation.capture import layer_names, resolved
-from worker.distillation.checkpoint import Checkpoints
+from worker.distillation.checkpoint import Checkpoints, Mark
 from worker.distillation.collection import Collection
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
@@ -180,5 +180,6 @@ def taught(
     if not workspace.is_finished(name):
         checkpoints = Checkpoints(spec, workspace, reporter)
         with workspace.writing(name, resuming=True) as folder:
-            collect(collection, live, folder, reporter, checkpoints, name)
+            start = Mark(Phase.TRAINING_ASSISTANTS, name, 0)
+            collect(collection, live, folder, reporter, checkpoints, start)
     yield objective, RecordedTeaching(workspace.stage(name), dataset, device)

@@ -50,9 +50,15 @@ def _of_training(role: str, history: History) -> str:
     epochs = f"{len(history.epochs)} epochs" if len(history.epochs) > 1 else "1 epoch"
     if not kept.validation:
         return f"{role}: training loss {kept.loss:.4g} after {epochs}"
-    if "accuracy" in kept.validation:
-        return f"{role}: {kept.validation['accuracy'] * 100:.1f} % on validation after {epochs}"
-    return f"{role}: error {kept.validation['rmse']:.3f} sd on validation after {epochs}"
+    return f"{role}: {_of_validation(kept.validation)} on validation after {epochs}"
+
+
+def _of_validation(figures: dict[str, float]) -> str:
+    if "macro_f1" in figures:
+        return f"macro F1 {figures['macro_f1']:.3f}"
+    if "accuracy" in figures:
+        return f"{figures['accuracy'] * 100:.1f} %"
+    return f"error {figures['rmse']:.3f} sd"
 
 
 def _named(role: str, folder: Path) -> str:

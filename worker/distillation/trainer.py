@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -48,8 +47,6 @@ class Plan:
     objective: Sequence[AnyLoss]
     """Its layers are single ones, no globs."""
     device: torch.device
-    train_ids_M: npt.NDArray[np.int64] | None = None
-    """Where not given, all of the train part."""
     describe: Callable[[Path], None] = lambda _: None
     """Writes beside the weights of a checkpoint what makes a model of them: config.json."""
 
@@ -84,7 +81,7 @@ class Trainer:
         training = plan.training
         self.plan = plan
         self.dataset = dataset
-        self.ids_M = dataset.ids["train"] if plan.train_ids_M is None else plan.train_ids_M
+        self.ids_M = dataset.ids["train"]
         check_batches(model, training, plan.objective, len(self.ids_M))
         self.feed = Feed(dataset, plan.device)
         self.reporter = reporter
@@ -92,7 +89,8 @@ class Trainer:
         self.layers = needs(plan.objective).student_layers
         self.steps_per_epoch = num_batches(len(self.ids_M), training.batch_size)
         self.num_steps = training.epochs * self.steps_per_epoch
-        self.pace = Pace(plan.phase, self.num_steps, training.batch_size, training.epochs)
+        in_a_step = len(self.ids_M) / self.steps_per_epoch
+        self.pace = Pace(plan.phase, self.num_steps, in_a_step, training.epochs)
         self.state = self._begin(model)
         self.watch = FinitenessWatch(plan.role, self.state.objective.names, plan.device)
         self._features: dict[str, Tensor] = {}

@@ -37,8 +37,8 @@ def train(
 ) -> History:
     """Train ``model`` in place; it ends on the CPU, in eval mode, as its best epoch left it.
 
-    The best epoch is that of the highest validation accuracy, then of the lowest validation log
-    loss (for regression, of the lowest error); without a validation part it is the last. Where
+    The best epoch is best by what models are compared by (accuracy, of labels macro F1, of numbers
+    R2) on the validation part, then by log loss or error; without such a part it is the last. Where
     ``checkpoints`` has one of this very training, it goes on from there, and then makes the steps
     that it would have made; it writes them when they are due.
 

@@ -78,7 +78,6 @@ def load_state(trainer: Trainer, folder: Path) -> None:
     state.sums = [row.to(device) for sums in parts["sums"].values() for row in sums]
     state.weighted = parts["weighted"]["all"].to(device)
     state.step, state.history = saved.step, saved.history
-    trainer.pace.first = saved.step
 
 
 def _tensors(state: State) -> Mapping[str, Tensor]:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from app.contracts.job import JobSpec
+from app.contracts.job import JobSpec, Phase
 from app.contracts.knowledge import Fingerprint, KnowledgeManifest
 from app.contracts.model import KnowledgeTeacher, MutualTeacher, SignalsTeacher
-from worker.distillation.checkpoint import Checkpoints
+from worker.distillation.checkpoint import Checkpoints, Mark
 from worker.distillation.collection import Collection
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
@@ -33,6 +33,7 @@ from worker.distillation.workspace import Workspace
 
 OFFERED = "knowledge"
 """The input folder in which a run finds knowledge that may be what it would collect."""
+START = Mark(Phase.COLLECTING_KNOWLEDGE, "knowledge", 0)
 EVERY_PART = tuple(part for part in Fingerprint.model_fields if part != "collected")
 OF_THE_DATA = ("dataset", "views")
 """What knowledge that stands in a teacher's place has to agree in: nobody knows its teacher."""
@@ -125,7 +126,7 @@ def _collect(
     _tell_of_few(manifest, spec, reporter)
     with workspace.writing("knowledge", resuming=True) as folder:
         checkpoints = Checkpoints(spec, workspace, reporter)
-        collect(collection, live, folder, reporter, checkpoints, "knowledge")
+        collect(collection, live, folder, reporter, checkpoints, START)
 
 
 def _tell_of_few(manifest: KnowledgeManifest, spec: JobSpec, reporter: Reporter) -> None:

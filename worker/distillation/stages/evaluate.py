@@ -1,13 +1,15 @@
 """Measure teacher, baseline and student side by side, on validation and on the untouched test part.
 
 The teacher is not run over the data where it has been, when its knowledge was collected. Where that
-was taken over, or stands in for the teacher, the recorded answers are measured.
+was taken over, or stands in for the teacher, the recorded answers are measured; but a teacher that
+is there is run, if they are too rough to tell how good it is.
 
 Shapes: B = batch, N = examples, C = outputs.
 """
 
 import statistics
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.contracts.job import JobSpec, Phase
+from app.contracts.knowledge import MANIFEST_FILE, KnowledgeManifest
 from app.contracts.report import ModelReport
 from worker.distillation.build import load_model, read_config
 from worker.distillation.comparison import Evaluation, compared
@@ -69,9 +72,11 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     data = Dataset.load(workspace.stage("prepared"))
     device = choose_device(spec.resources)
     subjects = _subjects(spec, workspace, data, device)
-    at_once = EXAMPLES_AT_ONCE
+    _warn_of_rounding(subjects, workspace, reporter)
     num_runs = sum(subject.recorded is None for subject in subjects)
-    pace = Pace(Phase.EVALUATING, num_runs * num_batches(len(held_out_ids(data)), at_once), at_once)
+    num_held_out = len(held_out_ids(data))
+    in_a_run = num_batches(num_held_out, EXAMPLES_AT_ONCE)
+    pace = Pace(Phase.EVALUATING, num_runs * in_a_run, num_held_out / in_a_run)
     steps = _Steps(reporter, pace)
     with reproducible(device, deterministic=spec.training.deterministic):
         measured = [_measured(subject, data, device, steps) for subject in subjects]
@@ -79,6 +84,9 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     for warning in report.warnings:
         reporter.warn(warning)
     report = report.model_copy(update={"warnings": list(reporter.warnings)})
+    if spec.transfer.omit_classes:
+        seen = data.transfer_set(spec.transfer.omit_classes)
+        report.num_examples["transfer"] = len(seen.ids["train"])
     with workspace.writing("evaluation") as folder:
         (folder / "report.json").write_text(report.model_dump_json(indent=2))
 
@@ -105,6 +113,8 @@ def _recorded(spec: JobSpec, workspace: Workspace, data: Dataset) -> Answers | N
         # What was collected from the last of a chain is not the teacher's.
         kept_NC = None if links(spec) else kept_answers(workspace.stage("knowledge"))
         recorded = None if kept_NC is None else by_part(kept_NC, data)
+    elif workspace.is_finished("teacher") and _is_rough(_manifest(workspace)):
+        recorded = None
     else:
         recorded = recorded_teacher_answers(workspace)
     description = data.description
@@ -112,6 +122,31 @@ def _recorded(spec: JobSpec, workspace: Workspace, data: Dataset) -> Answers | N
         return recorded
     restore = Restore(description.output_mean, description.output_std)
     return {part: restore(answers_NC) for part, answers_NC in recorded.items()}
+
+
+def _manifest(workspace: Workspace) -> KnowledgeManifest:
+    path = workspace.stage("knowledge") / MANIFEST_FILE
+    return KnowledgeManifest.model_validate_json(path.read_text())
+
+
+def _is_rough(knowledge: KnowledgeManifest) -> bool:
+    """Say whether recorded answers are so far from the model's own that its figures differ."""
+    return knowledge.storage == "top_k" or knowledge.fingerprint.precision != "float32"
+
+
+def _warn_of_rounding(
+    subjects: Sequence[Subject], workspace: Workspace, reporter: Reporter
+) -> None:
+    """Warn where all that is known of the teacher is a record of its most probable classes."""
+    if subjects[0].recorded is None or subjects[0].model is not None:
+        return
+    knowledge = _manifest(workspace)
+    if knowledge.storage == "top_k":
+        reporter.warn(
+            f"The teacher's figures are of its answers as they were kept, the {knowledge.top_k} "
+            f"most probable of {len(knowledge.output_names):,} classes and rounded; by its own "
+            "answers they may be others."
+        )
 
 
 class _Steps:

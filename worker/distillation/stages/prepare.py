@@ -91,7 +91,7 @@ def _percent_told(reporter: Reporter) -> Tell:
                 phase=Phase.PREPARING,
                 step=100 * done // max(total, 1),
                 steps=100,
-                seconds_left=(time.monotonic() - started) * (total - done) / max(done, 1),
+                seconds_left=(time.monotonic() - started) * (total - done) / done if done else None,
             )
         )
 

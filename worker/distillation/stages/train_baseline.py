@@ -28,7 +28,7 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     """
     if not spec.baseline:
         return
-    dataset = Dataset.load(workspace.stage("prepared"))
+    dataset = Dataset.load(workspace.stage("prepared")).transfer_set(spec.transfer.omit_classes)
     model, description = initial_student(
         spec.student, workspace, dataset.description, spec.training.seed
     )
@@ -38,7 +38,6 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
         spec.training,
         [_labels(spec)],
         choose_device(spec.resources),
-        dataset.transfer_ids(spec.transfer.omit_classes),
         partial(write_config, architecture=spec.student.architecture, description=description),
     )
     checkpoints = Checkpoints(spec, workspace, reporter)

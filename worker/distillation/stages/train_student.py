@@ -72,12 +72,12 @@ def _train(
         spec.training,
         objective,
         device,
-        dataset.transfer_ids(spec.transfer.omit_classes),
         partial(write_config, architecture=spec.student.architecture, description=description),
     )
     checkpoints = Checkpoints(spec, workspace, reporter)
+    seen = dataset.transfer_set(spec.transfer.omit_classes)
     with keeping_last_good(workspace, model, spec.student.architecture, description):
-        history = train(model, dataset, plan, reporter, teaching, checkpoints)
+        history = train(model, seen, plan, reporter, teaching, checkpoints)
     history.save(folder)
     if spec.transfer.repair:
         _repair(spec, workspace, dataset, model, folder)
@@ -92,7 +92,7 @@ def _train_with_peer(
     # Of another seed than the student: equals would have nothing to tell each other.
     peer = build(spec.teacher.architecture, dataset.description, spec.training.seed + 1)
     device = choose_device(spec.resources)
-    ids_M = dataset.transfer_ids(spec.transfer.omit_classes)
+    seen = dataset.transfer_set(spec.transfer.omit_classes)
     checkpoints = Checkpoints(spec, workspace, reporter)
     plans = tuple(
         Plan(
@@ -101,7 +101,6 @@ def _train_with_peer(
             spec.training,
             spec.objective,
             device,
-            ids_M,
             partial(write_config, architecture=architecture, description=inputs),
         )
         for role, architecture, inputs in (
@@ -110,9 +109,7 @@ def _train_with_peer(
         )
     )
     with keeping_last_good(workspace, model, spec.student.architecture, description):
-        histories = train_mutually(
-            (model, peer), dataset, (plans[0], plans[1]), reporter, checkpoints
-        )
+        histories = train_mutually((model, peer), seen, (plans[0], plans[1]), reporter, checkpoints)
     histories[0].save(folder)
     (folder / "peer").mkdir()
     save_model(peer, folder / "peer", spec.teacher.architecture, dataset.description)

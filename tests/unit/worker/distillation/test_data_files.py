@@ -80,6 +80,7 @@ def test_each_part_is_its_file_and_examples_are_numbered_through_the_files(tmp_p
         "test": [10, 11, 12],
     }
     assert sorted(path.name for path in (tmp_path / "prepared").iterdir()) == [
+        "cautions.json",
         "description.json",
         "inputs.npy",
         "labels.npy",

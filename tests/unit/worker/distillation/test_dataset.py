@@ -86,17 +86,21 @@ def test_other_data_has_another_digest(changed: Dataset) -> None:
     assert changed.digest != toy_table("regression").digest
 
 
-def test_a_transfer_set_leaves_out_train_examples_of_the_omitted_classes_alone() -> None:
-    data = toy_images(num_train=7)  # classes 0, 1, 2, 0, 1, 2, 0
+def test_a_transfer_set_leaves_out_the_omitted_classes_of_all_parts_but_test() -> None:
+    data = toy_images(num_train=7, num_validation=3)  # classes 0, 1, 2, 0, 1, 2, 0; 1, 2, 0
 
-    assert data.transfer_ids([]).tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert data.transfer_ids(["1"]).tolist() == [0, 2, 3, 5, 6]
-    assert data.transfer_ids(["2", "0"]).tolist() == [1, 4]
+    def ids(*omit_classes: str) -> list[list[int]]:
+        return [data.transfer_set(omit_classes).ids[part].tolist() for part in PARTS]
+
+    test = data.ids["test"].tolist()
+    assert ids() == [[0, 1, 2, 3, 4, 5, 6], [7, 8, 9], test]
+    assert ids("1") == [[0, 2, 3, 5, 6], [8, 9], test]
+    assert ids("2", "0") == [[1, 4], [7], test]
 
 
 def test_an_unknown_class_cannot_be_left_out() -> None:
     with pytest.raises(ValueError, match="nine"):
-        toy_images().transfer_ids(["nine"])
+        toy_images().transfer_set(["nine"])
 
 
 def test_a_description_of_an_earlier_model_is_of_classification() -> None:

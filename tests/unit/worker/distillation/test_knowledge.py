@@ -42,6 +42,7 @@ from worker.distillation.knowledge import (
 from worker.distillation.knowledge_store import StoredKnowledge
 from worker.distillation.reporting import Reporter
 from worker.distillation.signals import Signals
+from worker.distillation.stages.collect_knowledge import START
 from worker.distillation.teaching import LiveTeaching, RecordedTeaching, Teaching
 from worker.distillation.trainer import Plan
 from worker.distillation.training import train
@@ -76,7 +77,7 @@ def gather(
     root = workspace or folder.with_name(f"{folder.name}-workspace")
     root.mkdir(exist_ok=True)
     checkpoints = Checkpoints(spec_of(), Workspace(root), reporter)
-    collect(collection, teaching, folder, reporter, checkpoints, "knowledge")
+    collect(collection, teaching, folder, reporter, checkpoints, START)
 
 
 def collected(
@@ -208,6 +209,23 @@ def test_a_collection_that_was_interrupted_goes_on_and_is_the_same(
     num_batches = first.calls - 1 + second.calls - 10
     assert num_batches == 3 * 3 + 1
     assert (whole / "knowledge.json").read_bytes() == (halves / "knowledge.json").read_bytes()
+
+
+@pytest.mark.parametrize("batch_size", [8, 1000])
+def test_the_progress_of_a_collection_ends_where_it_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_size: int
+) -> None:
+    monkeypatch.setattr("worker.distillation.reporting.PROGRESS_EVERY_SECONDS", 0)
+    data, live, heard = toy_images(num_train=27), LiveTeaching(toy_model(), "float32"), Heard()
+    training = briefly(batch_size=batch_size, micro_batch_size=5)
+    collection = Collection(planned_for(live, data, training), training, data, CPU)
+    (tmp_path / "record").mkdir()
+
+    gather(collection, live, tmp_path / "record", heard.reporter)
+
+    made = [m.progress for m in heard.messages if isinstance(m, ProgressMade)]
+    assert [each.step for each in made] == list(range(len(made)))
+    assert {each.steps for each in made} == {len(made)}
 
 
 def test_a_collection_goes_on_from_a_checkpoint_on_another_machine(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from app.contracts.training import Adamw, Constant, Cosine, OneCycle, Sgd, Step
-from worker.distillation.optimization import build_optimizer, rate
+from worker.distillation.optimization import LAST_SHARE, build_optimizer, rate
 
 
 def test_a_constant_rate_warms_up_to_its_peak() -> None:
@@ -55,6 +55,18 @@ def test_the_shortest_trainings_have_a_rate(
 ) -> None:
     assert all(0 <= rate(schedule, step, num_steps, 1) <= 1 for step in range(num_steps))
     assert rate(schedule, 0, num_steps, 1) > 0
+
+
+@pytest.mark.parametrize("rise", [0.01, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 5])
+def test_one_cycle_comes_near_its_peak_however_short_the_training(
+    num_steps: int, rise: float
+) -> None:
+    rates = [rate(OneCycle(rise=rise), step, num_steps, 1) for step in range(num_steps)]
+
+    assert max(rates) >= 0.45
+    assert rates[0] == 1 or num_steps > 2
+    assert num_steps == 1 or rates[-1] == pytest.approx(LAST_SHARE)
 
 
 def test_sgd_by_hand() -> None:

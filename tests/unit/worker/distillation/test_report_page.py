@@ -39,14 +39,16 @@ def classified(names: list[str] = NAMES, num_epochs: int = 5) -> FullReport:
 def numbers() -> FullReport:
     targets = torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
     answers = {role: targets + size / 100 for role, size in ERRORS.items()}
-    return report_of(answers, targets, ["height", "width"], "regression", history_of(3))
+    return report_of(
+        answers, targets, ["height", "width"], "regression", history_of(3, "regression")
+    )
 
 
 def labelled() -> FullReport:
     labels = (torch.arange(200).reshape(100, 2) % 3 == 0).float()
     labels[0, 0] = torch.nan
     answers = {role: (labels.nan_to_num() - 0.5) * size for role, size in ERRORS.items()}
-    return report_of(answers, labels, ["x", "y"], "multi_label", history_of(3))
+    return report_of(answers, labels, ["x", "y"], "multi_label", history_of(3, "multi_label"))
 
 
 class Page(HTMLParser):
@@ -165,6 +167,14 @@ def test_plots_are_of_what_the_task_has() -> None:
     assert titles("labels") == [*of_all, "Reliability on test"]
     confusion = "Confusion on test: student less baseline"
     assert titles("classes") == [*of_all, "Reliability on test", confusion]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("classes", "accuracy"), ("labels", "macro F1"), ("numbers", "RMSE (standard deviations)")],
+)
+def test_the_curve_on_validation_is_of_what_chooses_the_epoch(kind: str, name: str) -> None:
+    assert f"{name} on validation" in Page(page_of(kind)).words
 
 
 def test_warnings_repaired_classes_and_files_are_listed() -> None:

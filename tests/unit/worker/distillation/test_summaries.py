@@ -24,9 +24,13 @@ def epoch(number: int, **validation: float) -> EpochRecord:
             History(epoch=1, epochs=[epoch(1, accuracy=0.9823), epoch(2, accuracy=0.5)]),
             "student: 98.2 % on validation after 2 epochs",
         ),
+        (
+            History(epoch=1, epochs=[epoch(1, accuracy=0.98, macro_f1=0.25)]),
+            "student: macro F1 0.250 on validation after 1 epoch",
+        ),
         (History(epoch=1, epochs=[epoch(1)]), "student: training loss 0.1235 after 1 epoch"),
         (
-            History(epoch=1, epochs=[epoch(1, rmse=0.5)]),
+            History(epoch=1, epochs=[epoch(1, rmse=0.5, r2=0.75)]),
             "student: error 0.500 sd on validation after 1 epoch",
         ),
         (History(), "student: a registered model"),

@@ -1,6 +1,7 @@
 """The loop: reproducible, honest about epochs, and it stops when it must."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,12 +19,15 @@ from app.contracts.response_losses import Labels, LogitMse, SoftTargets
 from app.contracts.training import Training
 from tests.unit.worker.distillation.specs import Heard
 from tests.unit.worker.distillation.toys import (
+    SMALL,
     briefly,
     equal,
     toy_images,
     toy_model,
+    toy_table,
     weights_of,
 )
+from worker.distillation.build import build
 from worker.distillation.errors import BadInput, NonFinite, Stopped
 from worker.distillation.history import EpochRecord, History
 from worker.distillation.predictor import Predictor
@@ -188,6 +192,57 @@ def test_an_earlier_epoch_is_kept_where_later_ones_are_worse() -> None:
     assert records[2].is_better_than(records[1])
     assert not records[3].is_better_than(records[2])
     assert not records[0].is_better_than(records[1])
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        (
+            {"accuracy": 0.99, "log_loss": 0.1, "macro_f1": 0.0},
+            {"accuracy": 0.9, "log_loss": 0.2, "macro_f1": 0.1},
+        ),
+        ({"rmse": 0.5, "r2": 0.3}, {"rmse": 0.6, "r2": 0.4}),
+        ({"rmse": 0.5, "r2": 0.3}, {"rmse": 0.4, "r2": 0.3}),
+    ],
+)
+def test_epochs_are_told_apart_by_what_models_are_compared_by(
+    earlier: dict[str, float], later: dict[str, float]
+) -> None:
+    one, other = (
+        EpochRecord(epoch=1, lr=1, loss=1, losses={}, validation=validation)
+        for validation in (earlier, later)
+    )
+
+    assert other.is_better_than(one)
+    assert not one.is_better_than(other)
+
+
+def test_an_epoch_of_an_earlier_version_gives_way_to_one_that_is_measured_more() -> None:
+    before, now = (
+        EpochRecord(epoch=1, lr=1, loss=1, losses={}, validation=validation)
+        for validation in (
+            {"accuracy": 0.99, "log_loss": 0.1},
+            {"accuracy": 0.9, "log_loss": 0.2, "macro_f1": 0.1},
+        )
+    )
+
+    assert now.is_better_than(before)
+
+
+def test_of_rare_labels_the_epoch_that_finds_them_is_kept() -> None:
+    """Accuracy is best where nearly every answer is no."""
+    data = toy_table("multi_label", num_train=60, num_validation=60)
+    likely = 0.35 * (data.inputs[:, :2] > 2)  # so that a yes is mostly wrong
+    rare = np.random.default_rng(0).random(likely.shape) < likely
+    data = replace(data, labels=rare.astype(np.float32))
+    model = build(SMALL, data.description, seed=0)
+    plan = plan_of("student", briefly(epochs=30, optimizer=QUICK), [Labels()])
+    history = train(model, data, plan, Heard().reporter)
+
+    kept, by_accuracy = history.kept, max(r.validation["accuracy"] for r in history.epochs)
+    assert kept is not None
+    assert kept.validation["accuracy"] < by_accuracy
+    assert kept.validation["macro_f1"] == max(r.validation["macro_f1"] for r in history.epochs)
 
 
 def test_without_validation_the_last_epoch_is_kept() -> None:

@@ -20,6 +20,8 @@ from tests.unit.worker.distillation.trained import KEPT_EPOCH, leave_model, leav
 from worker.distillation.dataset import Dataset
 from worker.distillation.errors import BadInput, Stopped
 from worker.distillation.held_out import ANSWERS_FILE
+from worker.distillation.knowledge import is_reused
+from worker.distillation.report_page import report_page
 from worker.distillation.stages import collect_knowledge, evaluate, prepare
 from worker.distillation.teachers import ENSEMBLE_FILE, EnsembleConfig
 from worker.distillation.workspace import Workspace
@@ -165,6 +167,18 @@ def test_all_examples_of_each_part_are_measured_in_any_number_of_batches(
     assert report.output_names == ["0", "1", "2"]
 
 
+def test_the_examples_left_without_omitted_classes_are_counted_apart(tmp_path: Path) -> None:
+    spec = table_spec(transfer={"omit_classes": ["1"]})
+
+    report, _ = evaluated(tmp_path, {"teacher": 0, "baseline": 2, "student": 1}, spec)
+
+    # Of 20 for training 3 in 10 are of the class.
+    assert report.num_examples == {"train": 20, "validation": 20, "test": 40, "transfer": 14}
+    assert report.student.validation is not None
+    assert report.student.validation.num_examples == 20
+    assert "20 examples to train on (14 for student and baseline" in report_page(report, "job")
+
+
 def test_without_a_validation_part_there_are_no_scores_of_it(tmp_path: Path) -> None:
     dataset = {"source": "builtin", "name": "wine", "split": {"validation": 0}}
 
@@ -306,6 +320,77 @@ def test_a_teacher_is_not_run_again_for_what_it_has_answered(tmp_path: Path) -> 
 
     assert report.teacher is not None
     assert report.teacher.test.accuracy == pytest.approx(0.3)
+
+
+def taken_over(workspace: Workspace, spec: JobSpec) -> None:
+    """Collect, and then take over what was collected, as a second job does."""
+    collect_knowledge.run(spec, workspace, Heard().reporter)
+    workspace.stage("knowledge").rename(workspace.input("knowledge"))
+    collect_knowledge.run(spec, workspace, Heard().reporter)
+    assert is_reused(workspace.stage("knowledge"))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"knowledge": {"storage": "top_k", "top_k": 1}},
+        {"training": {"precision": "bfloat16"}},
+    ],
+    ids=["top_k", "bfloat16"],
+)
+def test_a_teacher_is_as_good_in_the_second_job_as_in_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
+) -> None:
+    monkeypatch.setattr("worker.distillation.stages.evaluate._latency_seconds", lambda *_: 1.0)
+    spec = table_spec(**changes)
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, dict.fromkeys(ROLES))
+    collect_knowledge.run(spec, workspace, Heard().reporter)
+    first, _ = evaluated_in(workspace, spec)
+    for name in ("evaluation", "knowledge"):
+        shutil.rmtree(workspace.stage(name))
+
+    taken_over(workspace, spec)
+    second, _ = evaluated_in(workspace, spec)
+
+    assert second == first
+
+
+def test_a_second_job_does_not_run_the_teacher_for_answers_that_are_exact_enough(
+    tmp_path: Path,
+) -> None:
+    spec = table_spec()
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, {"teacher": 0, "baseline": 2, "student": 1})
+    taken_over(workspace, spec)
+    shutil.rmtree(workspace.stage("teacher"))
+    leave_models(spec, workspace, {"teacher": 1})
+
+    report, _ = evaluated_in(workspace, spec)
+
+    assert report.teacher is not None
+    assert report.teacher.test.accuracy == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("storage", ["float16", "top_k"])
+def test_a_teacher_known_by_its_most_probable_classes_alone_is_warned_of(
+    tmp_path: Path, storage: str
+) -> None:
+    kept = {"storage": storage, "top_k": 2}
+    first = table_spec(knowledge=kept)
+    workspace = prepared(tmp_path, first, table())
+    leave_models(first, workspace, {"teacher": 0, "baseline": 2, "student": 1})
+    collect_knowledge.run(first, workspace, Heard().reporter)
+    workspace.stage("knowledge").rename(workspace.input("knowledge-1"))
+    shutil.rmtree(workspace.stage("teacher"))
+    teacher = {"source": "knowledge", "knowledge": "knowledge-1"}
+    spec = table_spec(teacher=teacher, knowledge=kept)
+    collect_knowledge.run(spec, workspace, Heard().reporter)
+
+    report, _ = evaluated_in(workspace, spec)
+
+    said = [each for each in report.warnings if "the 2 most probable of 3 classes" in each]
+    assert len(said) == (storage == "top_k")
 
 
 def test_what_was_collected_of_the_last_assistant_is_not_the_teachers(tmp_path: Path) -> None:

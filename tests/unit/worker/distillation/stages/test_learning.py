@@ -1,7 +1,9 @@
 """The stages that learn: what each leaves, from what it starts, and what it refuses."""
 
+import itertools
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +14,17 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from app.contracts.job import JobSpec
-from app.contracts.message import Manifest, MetricsMeasured, Warned
+from app.contracts.job import JobSpec, Phase
+from app.contracts.message import (
+    AnyMessage,
+    CheckpointWritten,
+    Manifest,
+    MetricsMeasured,
+    ProgressMade,
+    StopReason,
+    Warned,
+    WentOn,
+)
 from app.contracts.model import Mlp
 from tests.unit.worker.distillation.specs import Heard
 from tests.unit.worker.distillation.toys import (
@@ -26,10 +37,11 @@ from tests.unit.worker.distillation.toys import (
 )
 from worker.distillation.build import load_model, save_model
 from worker.distillation.dataset import InputDescription
-from worker.distillation.errors import BadInput, NonFinite
+from worker.distillation.errors import BadInput, NonFinite, Stopped
 from worker.distillation.history import History
 from worker.distillation.knowledge import is_reused, recorded_teacher_answers
 from worker.distillation.knowledge_store import StoredKnowledge
+from worker.distillation.reporting import Reporter
 from worker.distillation.stages import (
     collect_knowledge,
     train_assistants,
@@ -392,6 +404,33 @@ def test_assistants_and_generations_form_a_chain(workspace: Workspace) -> None:
     assert series == {"teacher", "assistant_1", "generation_1", "knowledge", "student"}
 
 
+def test_an_assistant_s_knowledge_is_collected_in_its_own_phase(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its training's first checkpoint would seem a step back."""
+    monkeypatch.setattr("worker.distillation.reporting.PROGRESS_EVERY_SECONDS", 0)
+    spec = spec_of(assistants=[{"architecture": MLP, "training": BRIEFLY}])
+    train_teacher.run(spec, workspace, Heard().reporter)
+    messages: list[AnyMessage] = []
+    asked = itertools.count()
+
+    def listen() -> StopReason | None:
+        return StopReason.PAUSE if next(asked) == 2 else None
+
+    with pytest.raises(Stopped):
+        train_assistants.run(spec, workspace, Reporter(messages.append, listen))
+    train_assistants.run(spec, workspace, Reporter(messages.append))
+
+    kinds = (CheckpointWritten, WentOn)
+    assert [(type(m), m.role) for m in messages if isinstance(m, kinds)] == [
+        (kind, "assistant_1_knowledge") for kind in kinds
+    ]
+    assert {m.phase for m in messages if isinstance(m, kinds)} == {Phase.TRAINING_ASSISTANTS}
+    assert {m.progress.phase for m in messages if isinstance(m, ProgressMade)} == {
+        Phase.TRAINING_ASSISTANTS
+    }
+
+
 def test_without_assistants_there_is_no_chain(workspace: Workspace) -> None:
     train_assistants.run(spec_of(), workspace, Heard().reporter)
 
@@ -445,6 +484,37 @@ def test_baseline_and_student_are_one_when_both_learn_from_labels(workspace: Wor
     baseline, student = (workspace.stage(name) for name in ("baseline", "student"))
     for name in ("config.json", "model.safetensors", "history.json"):
         assert (baseline / name).read_bytes() == (student / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"objective": [{"loss": "labels"}]},
+        {
+            "teacher": {"source": "mutual", "architecture": MLP},
+            "objective": [{"loss": "labels"}, {"loss": "soft_targets"}],
+        },
+    ],
+    ids=["alone", "with a peer"],
+)
+def test_validation_examples_of_an_omitted_class_choose_no_epoch(
+    workspace: Workspace, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    data, other = toy_images(), Workspace(tmp_path / "other")
+    validation = data.ids["validation"]
+    inputs = data.inputs.copy()
+    inputs[validation[data.labels[validation] == 1]] = 255
+    with other.writing("prepared") as folder:
+        replace(data, inputs=inputs).save(folder)
+    spec = spec_of(transfer={"omit_classes": ["1"]}, **changes)
+    for each in (workspace, other):
+        train_baseline.run(spec, each, Heard().reporter)
+        train_student.run(spec, each, Heard().reporter)
+
+    for role in ("baseline", "student"):
+        one, two = (History.load(each.stage(role)) for each in (workspace, other))
+        assert one.epochs[0].validation
+        assert one == two
 
 
 def test_a_teacher_makes_a_difference(workspace: Workspace) -> None:
