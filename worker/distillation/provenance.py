@@ -1,6 +1,7 @@
 """Of which spec the outputs in a run's folder are: stages of two specs make no job together."""
 
 import json
+from pathlib import Path
 
 from app.contracts.job import JobSpec
 from worker.distillation.checkpoint import UNNAMED
@@ -9,27 +10,40 @@ from worker.distillation.workspace import Workspace
 
 SPEC_FILE = "outputs_of.json"
 PREPARED = "prepared"
+EXPORTED = "outputs"
+OF_THE_EXPORT = {"export", "teacher_onnx"}
+"""Parts of a spec that only its last stage goes by."""
 
 
 def note_spec(spec: JobSpec, workspace: Workspace) -> None:
     """Note whose the folder's outputs will be, but for what changes nothing of them.
 
     Raises:
-        BadInput: it has some already, of a spec that differs.
+        BadInput: it has some already, of a spec that differs or cannot be read.
     """
     path = workspace.root / SPEC_FILE
-    ours = spec.model_dump(mode="json", exclude=UNNAMED)
     workspace.root.mkdir(parents=True, exist_ok=True)
     if path.is_file() and (workspace.is_finished(PREPARED) or workspace.finished()):
-        theirs = json.loads(path.read_bytes())
-        parts = sorted(ours.keys() | theirs.keys())
-        if changed := [part for part in parts if ours.get(part) != theirs.get(part)]:
-            raise BadInput(
-                "folder_of_another_spec",
-                f"the folder {workspace.root} has outputs of another spec; it differs in "
-                f"{', '.join(changed)}",
-                hint="choose another folder, or delete this one",
-            )
+        aside = UNNAMED if workspace.is_finished(EXPORTED) else UNNAMED | OF_THE_EXPORT
+        ours, theirs = (each.model_dump(exclude=aside) for each in (spec, _noted(path)))
+        if changed := sorted(part for part in ours if ours[part] != theirs[part]):
+            raise _of_another(path.parent, f"it differs in {', '.join(changed)}")
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(ours, indent=2))
+    temporary.write_text(json.dumps(spec.model_dump(mode="json", exclude=UNNAMED), indent=2))
     temporary.replace(path)
+
+
+def _noted(path: Path) -> JobSpec:
+    """Read a spec; what has come to be since it was noted has its default in it."""
+    try:
+        return JobSpec.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        raise _of_another(path.parent, f"{SPEC_FILE} is none that this version reads") from error
+
+
+def _of_another(folder: Path, why: str) -> BadInput:
+    return BadInput(
+        "folder_of_another_spec",
+        f"the folder {folder} has outputs of another spec; {why}",
+        hint="choose another folder, or delete this one",
+    )

@@ -1,5 +1,6 @@
 """A whole run: its messages in order, what it skips, how it resumes and how it fails."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tests.unit.worker.distillation.specs import Heard, spec_of
 from tests.unit.worker.distillation.toys import briefly
 from worker.distillation import pipeline
 from worker.distillation.errors import BadInput, JobFailure, Stopped
+from worker.distillation.provenance import SPEC_FILE
 from worker.distillation.stages import train_baseline, train_student
 from worker.distillation.workspace import Workspace
 
@@ -143,6 +145,44 @@ def test_what_changes_nothing_of_the_models_may_be_another(tmp_path: Path) -> No
     pipeline.run(named, Workspace(tmp_path), heard.reporter)
 
     assert finished(heard.messages)[Phase.TRAINING_STUDENT].restored
+
+
+def test_what_only_the_export_goes_by_may_be_another_until_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failed(*_: object) -> None:
+        raise JobFailure("no_runtime", "there is none")
+
+    more = SPEC.model_copy(update={"export": ["safetensors", "onnx"], "teacher_onnx": True})
+    with monkeypatch.context() as patched:
+        last = (*pipeline.STAGES[-1][:2], failed)
+        patched.setattr(pipeline, "STAGES", [*pipeline.STAGES[:-1], last])
+        with pytest.raises(JobFailure, match="there is none"):
+            pipeline.run(more, Workspace(tmp_path), Heard().reporter)
+    heard = Heard()
+
+    pipeline.run(SPEC, Workspace(tmp_path), heard.reporter)
+
+    assert finished(heard.messages)[Phase.TRAINING_STUDENT].restored
+    with pytest.raises(BadInput, match="differs in export, teacher_onnx"):
+        pipeline.run(more, Workspace(tmp_path), Heard().reporter)
+
+
+def test_a_part_that_came_to_be_since_is_as_it_is_by_default(tmp_path: Path) -> None:
+    pipeline.run(SPEC, Workspace(tmp_path), Heard().reporter)
+    noted = tmp_path / SPEC_FILE
+    earlier = json.loads(noted.read_text())
+    del earlier["generations"]
+    noted.write_text(json.dumps(earlier))
+    heard = Heard()
+
+    pipeline.run(SPEC, Workspace(tmp_path), heard.reporter)
+
+    assert finished(heard.messages)[Phase.TRAINING_STUDENT].restored
+    noted.write_text(json.dumps(earlier | {"curriculum": 3}))
+    with pytest.raises(BadInput, match="none that this version reads") as caught:
+        pipeline.run(SPEC, Workspace(tmp_path), Heard().reporter)
+    assert caught.value.code == "folder_of_another_spec"
 
 
 def test_a_spec_that_came_to_nothing_may_be_mended_in_its_folder(tmp_path: Path) -> None:
