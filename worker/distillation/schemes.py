@@ -27,6 +27,7 @@ from worker.distillation.collection import Collection
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
+from worker.distillation.few_classes import tell_of_few
 from worker.distillation.knowledge import TeacherIdentity, collect, planned
 from worker.distillation.objective import needs
 from worker.distillation.reporting import Reporter
@@ -176,6 +177,7 @@ def taught(
     if collection.manifest.bytes > spec.knowledge.max_bytes:
         yield objective, live
         return
+    tell_of_few(collection.manifest, objective, reporter)
     name = f"{lesson.role}_knowledge"
     if not workspace.is_finished(name):
         checkpoints = Checkpoints(spec, workspace, reporter)

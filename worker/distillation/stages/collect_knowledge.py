@@ -16,6 +16,7 @@ from worker.distillation.collection import Collection
 from worker.distillation.dataset import Dataset
 from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
+from worker.distillation.few_classes import tell_of_few
 from worker.distillation.knowledge import (
     TeacherIdentity,
     collect,
@@ -53,9 +54,11 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
         return
     dataset, device = Dataset.load(workspace.stage("prepared")), choose_device(spec.resources)
     if isinstance(spec.teacher, KnowledgeTeacher):
-        _tell_of_few(_adopt(spec, spec.teacher, workspace, dataset), spec, reporter)
+        manifest = _adopt(spec, spec.teacher, workspace, dataset)
+        tell_of_few(manifest, spec.objective, reporter, brought=True)
     elif isinstance(spec.teacher, SignalsTeacher):
-        _tell_of_few(_import(spec, spec.teacher, workspace, dataset, device), spec, reporter)
+        manifest = _import(spec, spec.teacher, workspace, dataset, device)
+        tell_of_few(manifest, spec.objective, reporter)
     elif needs(spec.objective).teacher:
         _collect(spec, workspace, dataset, device, reporter)
 
@@ -114,7 +117,7 @@ def _collect(
     manifest = collection.manifest
     reporter.metrics(0, {"knowledge/bytes": float(manifest.bytes)})
     if _take_over_equal(manifest, spec, workspace, reporter):
-        _tell_of_few(manifest, spec, reporter)
+        tell_of_few(manifest, spec.objective, reporter)
         return
     if manifest.bytes > spec.knowledge.max_bytes:
         reporter.warn(
@@ -123,22 +126,10 @@ def _collect(
             "teacher runs along with the student"
         )
         return
-    _tell_of_few(manifest, spec, reporter)
+    tell_of_few(manifest, spec.objective, reporter)
     with workspace.writing("knowledge", resuming=True) as folder:
         checkpoints = Checkpoints(spec, workspace, reporter)
         collect(collection, live, folder, reporter, checkpoints, START)
-
-
-def _tell_of_few(manifest: KnowledgeManifest, spec: JobSpec, reporter: Reporter) -> None:
-    """Warn where a loss softens answers of which few are kept: it is the rest that then weighs."""
-    soft = [loss.loss for loss in spec.objective if loss.prefers_dense_logits]
-    if manifest.top_k is not None and manifest.top_k < len(manifest.output_names) and soft:
-        reporter.warn(
-            f"of {len(manifest.output_names):,} classes the {manifest.top_k:,} most probable are "
-            f"kept and the others share the rest evenly, which at the temperature of {soft[0]!r} "
-            "is not nearly what the teacher says of them: use temperature 1, or set "
-            "knowledge.storage to auto"
-        )
 
 
 def _take_over_equal(

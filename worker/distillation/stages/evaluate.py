@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from app.contracts.job import JobSpec, Phase
 from app.contracts.knowledge import MANIFEST_FILE, KnowledgeManifest
+from app.contracts.model import KnowledgeTeacher
 from app.contracts.report import ModelReport
 from worker.distillation.build import load_model, read_config
 from worker.distillation.comparison import Evaluation, compared
@@ -30,6 +31,7 @@ from worker.distillation.determinism import reproducible
 from worker.distillation.device import choose_device
 from worker.distillation.errors import BadInput
 from worker.distillation.feed import even_batches, num_batches
+from worker.distillation.few_classes import tell_of_few
 from worker.distillation.held_out import (
     EXAMPLES_AT_ONCE,
     HELD_OUT,
@@ -73,6 +75,7 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
     device = choose_device(spec.resources)
     subjects = _subjects(spec, workspace, data, device)
     _warn_of_rounding(subjects, workspace, reporter)
+    _warn_of_few(spec, workspace, reporter)
     num_runs = sum(subject.recorded is None for subject in subjects)
     num_held_out = len(held_out_ids(data))
     in_a_run = num_batches(num_held_out, EXAMPLES_AT_ONCE)
@@ -113,7 +116,7 @@ def _recorded(spec: JobSpec, workspace: Workspace, data: Dataset) -> Answers | N
         # What was collected from the last of a chain is not the teacher's.
         kept_NC = None if links(spec) else kept_answers(workspace.stage("knowledge"))
         recorded = None if kept_NC is None else by_part(kept_NC, data)
-    elif workspace.is_finished("teacher") and _is_rough(_manifest(workspace)):
+    elif workspace.is_finished("teacher") and _is_rough(_manifest(workspace.stage("knowledge"))):
         recorded = None
     else:
         recorded = recorded_teacher_answers(workspace)
@@ -124,9 +127,8 @@ def _recorded(spec: JobSpec, workspace: Workspace, data: Dataset) -> Answers | N
     return {part: restore(answers_NC) for part, answers_NC in recorded.items()}
 
 
-def _manifest(workspace: Workspace) -> KnowledgeManifest:
-    path = workspace.stage("knowledge") / MANIFEST_FILE
-    return KnowledgeManifest.model_validate_json(path.read_text())
+def _manifest(folder: Path) -> KnowledgeManifest:
+    return KnowledgeManifest.model_validate_json((folder / MANIFEST_FILE).read_text())
 
 
 def _is_rough(knowledge: KnowledgeManifest) -> bool:
@@ -140,13 +142,23 @@ def _warn_of_rounding(
     """Warn where all that is known of the teacher is a record of its most probable classes."""
     if subjects[0].recorded is None or subjects[0].model is not None:
         return
-    knowledge = _manifest(workspace)
+    knowledge = _manifest(workspace.stage("knowledge"))
     if knowledge.storage == "top_k":
         reporter.warn(
             f"The teacher's figures are of its answers as they were kept, the {knowledge.top_k} "
             f"most probable of {len(knowledge.output_names):,} classes and rounded; by its own "
             "answers they may be others."
         )
+
+
+def _warn_of_few(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
+    """Warn again of records that an earlier run has left, which warned of them."""
+    brought = isinstance(spec.teacher, KnowledgeTeacher)
+    objectives = {f"{link.role}_knowledge": link.objective for link in links(spec)}
+    for name, objective in (objectives | {"knowledge": spec.objective}).items():
+        if workspace.is_finished(name):
+            record = _manifest(workspace.stage(name))
+            tell_of_few(record, objective, reporter, brought=brought)
 
 
 class _Steps:

@@ -393,6 +393,24 @@ def test_a_teacher_known_by_its_most_probable_classes_alone_is_warned_of(
     assert len(said) == (storage == "top_k")
 
 
+def test_a_run_that_goes_on_says_again_that_few_classes_teach(tmp_path: Path) -> None:
+    spec = table_spec(knowledge={"storage": "top_k", "top_k": 2})
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, {"teacher": 0, "baseline": 2, "student": 1})
+    first = Heard()
+    collect_knowledge.run(spec, workspace, first.reporter)
+    (said,) = first.reporter.warnings
+
+    report, _ = evaluated_in(workspace, spec)
+    heard = Heard()
+    heard.reporter.warnings.append(said)
+    shutil.rmtree(workspace.stage("evaluation"))
+    evaluate.run(spec, workspace, heard.reporter)
+
+    assert said in report.warnings
+    assert heard.reporter.warnings.count(said) == 1
+
+
 def test_what_was_collected_of_the_last_assistant_is_not_the_teachers(tmp_path: Path) -> None:
     spec = table_spec(assistants=[{"architecture": MLP}])
     workspace = prepared(tmp_path, spec, table())

@@ -326,6 +326,37 @@ def test_few_classes_at_a_high_temperature_are_warned_of(workspace: Workspace) -
     assert "at the temperature of 'soft_targets'" in said
 
 
+def test_few_classes_that_were_brought_are_not_to_be_kept_otherwise(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    offered(workspace, spec_of(knowledge={"storage": "top_k", "top_k": 2}), tmp_path)
+    workspace.input("knowledge").rename(workspace.input("knowledge-1"))
+    heard = Heard()
+
+    spec = spec_of(teacher={"source": "knowledge", "knowledge": "knowledge-1"})
+    collect_knowledge.run(spec, workspace, heard.reporter)
+
+    (said,) = heard.reporter.warnings
+    assert "use temperature 1, or knowledge that is kept in float16" in said
+
+
+def test_few_classes_for_an_assistant_are_warned_of(workspace: Workspace) -> None:
+    softened: dict[str, object] = {"loss": "reverse_kl", "temperature": 2}
+    assistant = {"architecture": MLP, "training": BRIEFLY, "objective": [softened]}
+    spec = spec_of(
+        assistants=[assistant],
+        generations=3,
+        objective=[{"loss": "soft_targets", "temperature": 1}],
+        knowledge={"storage": "top_k", "top_k": 2},
+    )
+    heard = Heard()
+    for stage in (train_teacher, train_assistants):
+        stage.run(spec, workspace, heard.reporter)
+
+    (said,) = heard.reporter.warnings
+    assert "at the temperature of 'reverse_kl'" in said
+
+
 def test_knowledge_of_the_most_probable_classes_does_not_teach_a_loss_of_each(
     workspace: Workspace, tmp_path: Path
 ) -> None:
