@@ -33,11 +33,12 @@ from worker.distillation.build import build, load_model, read_config
 from worker.distillation.capture import gives_no_tensor, resolved, unknown_layer
 from worker.distillation.dataset import Dataset
 from worker.distillation.initialization import initialize_from_teacher
-from worker.distillation.knowledge_store import StoredKnowledge
+from worker.distillation.knowledge_store import read_manifest
 from worker.distillation.loss import Setting, Shapes
 from worker.distillation.objective import build_objective, needs
 from worker.distillation.predictor import Predictor
 from worker.distillation.registered import initial_student, registered_folder
+from worker.distillation.reporting import Reporter
 from worker.distillation.schemes import links
 from worker.distillation.trainer import check_batches
 from worker.distillation.workspace import Workspace
@@ -45,6 +46,7 @@ from worker.distillation.workspace import Workspace
 
 @dataclass(frozen=True)
 class _Model:
+    architecture: AnyArchitecture
     predictor: Predictor
     layers: Layers
 
@@ -58,56 +60,86 @@ class _Course:
     ids_M: npt.NDArray[np.int64]
 
 
-def check_trainings(spec: JobSpec, workspace: Workspace, dataset: Dataset) -> None:
+def check_trainings(
+    spec: JobSpec, workspace: Workspace, dataset: Dataset, reporter: Reporter
+) -> None:
     """Begin every training, and make no step of it.
 
     Raises:
         BadInput: as the training would, once all before it is done.
     """
-    teacher, layers = _check_teachers(spec, workspace, dataset), _recorded_layers(spec, workspace)
+    checks = _Checks(dataset, reporter)
+    teacher = _check_teachers(spec, workspace, dataset, checks)
+    layers = _recorded_layers(spec, workspace)
     for link in links(spec):
-        model = _new(link.architecture, dataset)
+        model = teacher
+        if model is None or model.architecture != link.architecture:
+            model = _new(link.architecture, dataset)
         course = _Course(link.training, link.objective, dataset.ids["train"])
-        _check(model, course, teacher.layers if teacher else {}, dataset)
+        checks.check(model, course, teacher.layers if teacher else {})
         teacher = model
     if teacher is not None:
         layers = teacher.layers
     ids_M = dataset.transfer_set(spec.transfer.omit_classes).ids["train"]
     course = _Course(spec.training, spec.objective, ids_M)
-    _check(_student(spec, workspace, dataset, teacher), course, layers, dataset)
+    checks.check(_student(spec, workspace, dataset, teacher), course, layers)
     if isinstance(spec.teacher, MutualTeacher):
-        _check(_new(spec.teacher.architecture, dataset), course, layers, dataset)
+        checks.check(_new(spec.teacher.architecture, dataset), course, layers)
 
 
-def _check_teachers(spec: JobSpec, workspace: Workspace, dataset: Dataset) -> _Model | None:
+class _Checks:
+    """Checks each distinct training once: generations differ in their seeds alone."""
+
+    def __init__(self, dataset: Dataset, reporter: Reporter) -> None:
+        self._dataset, self._reporter = dataset, reporter
+        self._done: list[tuple[object, ...]] = []
+
+    def check(self, model: _Model, course: _Course, taught: Layers) -> None:
+        """Check a training by what are the layers of the model, and of what teaches it."""
+        unseeded = course.training.model_copy(update={"seed": 0})
+        # All examples, or all but those of some classes: as many are the same ones.
+        num_examples = len(course.ids_M)
+        training = (model.architecture, unseeded, list(course.objective), taught, num_examples)
+        if training not in self._done:
+            self._reporter.alive()
+            _check(model, course, taught, self._dataset)
+            self._done.append(training)
+
+
+def _check_teachers(
+    spec: JobSpec, workspace: Workspace, dataset: Dataset, checks: _Checks
+) -> _Model | None:
     """Check each model that teaches; return the only one."""
     teacher = spec.teacher
     if isinstance(teacher, Ensemble):
         for member in teacher.members:
-            _check_teacher(member.teacher, workspace, dataset)
+            _check_teacher(member.teacher, workspace, dataset, checks)
     if isinstance(teacher, TrainedTeacher | RegisteredTeacher):
-        return _check_teacher(teacher, workspace, dataset)
+        return _check_teacher(teacher, workspace, dataset, checks)
     return None
 
 
 def _check_teacher(
-    teacher: TrainedTeacher | RegisteredTeacher, workspace: Workspace, dataset: Dataset
+    teacher: TrainedTeacher | RegisteredTeacher,
+    workspace: Workspace,
+    dataset: Dataset,
+    checks: _Checks,
 ) -> _Model:
     if isinstance(teacher, RegisteredTeacher):
         folder = registered_folder(teacher.model, workspace, dataset.description)
-        return _Model(load_model(folder), _layers(read_config(folder).architecture, dataset))
+        architecture = read_config(folder).architecture
+        return _Model(architecture, load_model(folder), _layers(architecture, dataset))
     model = _new(teacher.architecture, dataset)
-    _check(model, _Course(teacher.training, [Labels()], dataset.ids["train"]), {}, dataset)
+    checks.check(model, _Course(teacher.training, [Labels()], dataset.ids["train"]), {})
     return model
 
 
 def _recorded_layers(spec: JobSpec, workspace: Workspace) -> Layers:
     """Return the layers whose features are in the knowledge that the spec names."""
-    named = spec.teacher.knowledge if isinstance(spec.teacher, KnowledgeTeacher) else None
-    # Only where it matters: to open a record is to read it all.
-    if named is None or not any(loss.pairs() for loss in spec.objective):
+    if not isinstance(spec.teacher, KnowledgeTeacher):
         return {}
-    manifest = StoredKnowledge.open(workspace.input(named)).manifest
+    # Whether it is whole, which takes long to see, is seen where it is taken over.
+    manifest = read_manifest(workspace.input(spec.teacher.knowledge))
     return {path: tuple(shape) for path, shape in manifest.layers.items()}
 
 
@@ -117,7 +149,8 @@ def _student(
     start, seed = spec.student.initialize, spec.training.seed
     if isinstance(start, ModelInitialization):
         predictor, _ = initial_student(spec.student, workspace, dataset.description, seed)
-        return _Model(predictor, _layers(spec.student.architecture, dataset))
+        architecture = spec.student.architecture
+        return _Model(architecture, predictor, _layers(architecture, dataset))
     model = _new(spec.student.architecture, dataset)
     if isinstance(start, TeacherInitialization):
         assert teacher is not None  # noqa: S101 (refused by check_scheme)
@@ -127,7 +160,7 @@ def _student(
 
 def _new(architecture: AnyArchitecture, dataset: Dataset) -> _Model:
     predictor = build(architecture, dataset.description, seed=0)
-    return _Model(predictor, _layers(architecture, dataset))
+    return _Model(architecture, predictor, _layers(architecture, dataset))
 
 
 def _layers(architecture: AnyArchitecture, dataset: Dataset) -> Layers:
@@ -135,7 +168,6 @@ def _layers(architecture: AnyArchitecture, dataset: Dataset) -> Layers:
 
 
 def _check(model: _Model, course: _Course, taught: Layers, dataset: Dataset) -> None:
-    """Check a training by what are the layers of the model, and of what teaches it."""
     check_batches(model.predictor, course.training, course.objective, len(course.ids_M))
     objective = resolved(course.objective, list(model.layers), list(taught))
     needed = needs(objective)

@@ -49,6 +49,27 @@ def go_on_from(checkpoint: Path, folder: Path) -> None:
             shutil.copyfile(path, folder / path.name)
 
 
+def read_manifest(folder: Path) -> KnowledgeManifest:
+    """Read what a record holds, and not whether it is whole; it may name only its own shards.
+
+    Raises:
+        BadInput: the manifest is not there, not of this format, or names other shards.
+    """
+    try:
+        given = json.loads((folder / MANIFEST_FILE).read_bytes())
+        # Looked at first: what another version wrote may have other fields.
+        number = given["format"]
+        manifest = KnowledgeManifest.model_validate(given) if number == KNOWLEDGE_FORMAT else None
+        fits = manifest is None or _fits(manifest)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(f"{MANIFEST_FILE} is missing or cannot be read") from error
+    if manifest is None:
+        raise _damaged(f"its format is {number}; this version reads {KNOWLEDGE_FORMAT}")
+    if not fits:
+        raise _damaged(f"{MANIFEST_FILE} names other shards than its counts mean")
+    return manifest
+
+
 class KnowledgeWriter:
     """Writes a record in any order of its rows, and goes on with one left half-way."""
 
@@ -164,7 +185,7 @@ class StoredKnowledge:
         Raises:
             BadInput: the manifest cannot be read, or a shard is missing or not what it says.
         """
-        manifest = _manifest(folder / MANIFEST_FILE)
+        manifest = read_manifest(folder)
         for shard in manifest.shards:
             _check_shard(folder / shard.path, shard, manifest.row_bytes)
         return cls(folder, manifest)
@@ -201,23 +222,6 @@ def _check_rows(rows_B: Rows, manifest: KnowledgeManifest) -> None:
         raise ValueError(
             f"rows from {rows_B.min()} to {rows_B.max()}, expected 0 to {_num_rows(manifest) - 1}"
         )
-
-
-def _manifest(path: Path) -> KnowledgeManifest:
-    """Read a manifest, which may name only the shards that its counts mean."""
-    try:
-        given = json.loads(path.read_bytes())
-        # Looked at first: what another version wrote may have other fields.
-        number = given["format"]
-        manifest = KnowledgeManifest.model_validate(given) if number == KNOWLEDGE_FORMAT else None
-        fits = manifest is None or _fits(manifest)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(f"{MANIFEST_FILE} is missing or cannot be read") from error
-    if manifest is None:
-        raise _damaged(f"its format is {number}; this version reads {KNOWLEDGE_FORMAT}")
-    if not fits:
-        raise _damaged(f"{MANIFEST_FILE} names other shards than its counts mean")
-    return manifest
 
 
 def _fits(manifest: KnowledgeManifest) -> bool:

@@ -40,7 +40,7 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
             check_targets(data, ids["train"])
             check_held_out(data, ids)
         dataset = Dataset(data.inputs, data.labels, ids, _description(data, ids["train"]))
-        check_trainings(spec, workspace, dataset)
+        check_trainings(spec, workspace, dataset, reporter)
         found = [*cautions(data, ids), *overlaps(data.inputs, ids, _brought(spec))]
         for caution in found:
             reporter.warn(caution)

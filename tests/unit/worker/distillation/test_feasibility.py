@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from app.contracts.knowledge import KnowledgeSettings
+from app.contracts.job import TransferSet
+from app.contracts.knowledge import MANIFEST_FILE, KnowledgeSettings
+from app.contracts.message import StillAlive
 from app.contracts.model import Mlp
 from app.contracts.response_losses import SoftTargets
 from app.contracts.training import Training
-from tests.unit.worker.distillation.specs import spec_of
+from tests.unit.worker.distillation.specs import Heard, spec_of
 from tests.unit.worker.distillation.toys import images_of, toy_images, toy_model
 from worker.distillation.build import save_model
 from worker.distillation.errors import BadInput
@@ -87,7 +89,7 @@ def workspace(tmp_path: Path) -> Workspace:
 def test_what_can_be_trained_is_let_through(
     workspace: Workspace, changes: dict[str, object]
 ) -> None:
-    check_trainings(spec_of(**changes), workspace, toy_images())
+    check_trainings(spec_of(**changes), workspace, toy_images(), Heard().reporter)
 
 
 @pytest.mark.parametrize("teacher", [MODEL, KNOWN])
@@ -96,8 +98,44 @@ def test_layers_are_those_of_what_was_brought(
 ) -> None:
     with pytest.raises(BadInput) as caught:
         check_trainings(
-            spec_of(teacher=teacher, objective=[hints("hidden.2")]), workspace, toy_images()
+            spec_of(teacher=teacher, objective=[hints("hidden.2")]),
+            workspace,
+            toy_images(),
+            Heard().reporter,
         )
 
     assert caught.value.code == "unknown_layer"
     assert "hidden.1" in (caught.value.hint or "")
+
+
+def test_each_distinct_training_is_begun_once_with_a_sign_of_life(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.distillation.reporting.PROGRESS_EVERY_SECONDS", 0)
+    spec = spec_of(teacher=TRAINED, objective=[{"loss": "soft_targets"}], generations=9)
+
+    heard = Heard()
+    check_trainings(spec, workspace, toy_images(), heard.reporter)
+    omitting = spec.model_copy(update={"transfer": TransferSet(omit_classes=["0"])})
+    other = Heard()
+    check_trainings(omitting, workspace, toy_images(), other.reporter)
+
+    # The teacher's, that of the generation it teaches, and those that generations teach.
+    assert heard.messages == [StillAlive()] * 3
+    assert other.messages == [StillAlive()] * 4
+
+
+def test_layers_of_knowledge_are_told_before_all_of_it_is_read(workspace: Workspace) -> None:
+    folder = workspace.input("knowledge-1")
+    for shard in folder.glob("signals-*.bin"):
+        shard.unlink()
+    check_trainings(
+        spec_of(teacher=KNOWN, objective=[hints("hidden.1")]),
+        workspace,
+        toy_images(),
+        Heard().reporter,
+    )
+
+    (folder / MANIFEST_FILE).unlink()
+    with pytest.raises(BadInput, match="is missing or cannot be read"):
+        check_trainings(spec_of(teacher=KNOWN), workspace, toy_images(), Heard().reporter)

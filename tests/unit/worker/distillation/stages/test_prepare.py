@@ -53,7 +53,7 @@ def test_digits_are_ready_to_train_on(tmp_path: Path) -> None:
     }
     assert data.description.kind == "image"
     assert data.description.shape == [1, 8, 8]
-    assert heard.messages == []
+    assert heard.reporter.warnings == []
 
 
 def test_mean_and_deviation_are_of_the_train_part_alone(tmp_path: Path) -> None:
