@@ -55,6 +55,18 @@ def overlaps(
             )
 
 
+def unchosen(
+    ids: Mapping[Part, npt.NDArray[np.int64]], seen: Mapping[Part, npt.NDArray[np.int64]]
+) -> Iterator[str]:
+    """Yield a warning where a student sees none of the examples that there are for validation."""
+    if len(ids["validation"]) and not len(seen["validation"]):
+        yield (
+            f"All {len(ids['validation']):,} validation examples are of classes that "
+            "transfer.omit_classes names: they choose no epoch of student or baseline, of which "
+            "the last is kept."
+        )
+
+
 def _of_classes(data: RawData, train: npt.NDArray[np.int64]) -> Iterator[str]:
     counts = np.bincount(data.labels[train].astype(np.int64))
     rarest, commonest = int(counts.argmin()), int(counts.argmax())

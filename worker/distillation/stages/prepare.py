@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from app.contracts.dataset import FileDataset, Split
 from app.contracts.job import JobSpec, Phase, Progress
-from worker.distillation.cautions import cautions, overlaps
+from worker.distillation.cautions import cautions, overlaps, unchosen
 from worker.distillation.data_files import PART_OF, read_data
 from worker.distillation.dataset import Dataset, InputDescription, Part, RawData, Tell
 from worker.distillation.feasibility import check_trainings
@@ -41,7 +41,11 @@ def run(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> None:
             check_held_out(data, ids)
         dataset = Dataset(data.inputs, data.labels, ids, _description(data, ids["train"]))
         check_trainings(spec, workspace, dataset, reporter)
-        found = [*cautions(data, ids), *overlaps(data.inputs, ids, _brought(spec))]
+        found = [
+            *cautions(data, ids),
+            *overlaps(data.inputs, ids, _brought(spec)),
+            *unchosen(ids, dataset.transfer_set(spec.transfer.omit_classes).ids),
+        ]
         for caution in found:
             reporter.warn(caution)
         (folder / CAUTIONS_FILE).write_text(json.dumps(found, indent=2))

@@ -1,5 +1,6 @@
 """What the later stages find in `prepared`, and which jobs end here."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,29 @@ def test_small_parts_and_rare_classes_are_warned_of(tmp_path: Path) -> None:
     assert "only 40 examples" in few_test
     assert "only 20 examples" in few_validation
     assert '"b" has' in rare
+
+
+def test_a_student_that_is_to_see_no_validation_example_keeps_its_last_epoch(
+    tmp_path: Path,
+) -> None:
+    rows = "\n".join(["x,label", *[f"{number},{'abc'[number % 3]}" for number in range(900)]])
+    files = {"table": rows.encode(), "held": "\n".join(["x,label", *["1,c"] * 150]).encode()}
+    workspace = workspace_with(tmp_path, **files)
+    dataset = {**table(), "validation_file": "file-held"}
+    heard, other = Heard(), Heard()
+
+    prepare.run(
+        spec_of(dataset=dataset, transfer={"omit_classes": ["c"]}), workspace, heard.reporter
+    )
+    shutil.rmtree(workspace.stage("prepared"))
+    prepare.run(
+        spec_of(dataset=dataset, transfer={"omit_classes": ["b"]}), workspace, other.reporter
+    )
+
+    said = [each for each in heard.reporter.warnings if each not in other.reporter.warnings]
+    assert len(said) == 1
+    assert said[0].startswith("All 150 validation examples are of classes that")
+    assert "the last is kept" in said[0]
 
 
 def test_reading_stops_when_it_is_asked_to(tmp_path: Path) -> None:
