@@ -77,9 +77,9 @@ def _fitting(description: InputDescription) -> str:
     if height != width:
         return f"Images have {width} x {height} pixels; no other size has been learned from."
     return (
-        f"An image of another size than {width} x {height} is to be fitted as in training, keeping "
-        f"its proportions: its longer side becomes {width} pixels (bilinear, as Pillow does it), "
-        "and it lies in the middle of black."
+        f"An image of another size than {width} x {height} is best fitted so: it keeps its "
+        f"proportions, its longer side becomes {width} pixels (bilinear, as Pillow does it), it "
+        "lies in the middle of black, and what is transparent is black too."
     )
 
 

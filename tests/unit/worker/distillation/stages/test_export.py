@@ -307,7 +307,8 @@ def test_images_are_not_said_to_be_stretched(outputs: Path) -> None:
     assert config["do_resize"] is False
     for text in (config["note"], card):
         assert "its longer side becomes 8 pixels" in text
-        assert "in the middle of black" in text
+        assert "in the middle of black, and what is transparent is black too" in text
+        assert "as in training" not in text
 
 
 def test_images_of_no_square_have_that_size() -> None:
