@@ -136,10 +136,11 @@ def _check_teacher(
 
 def _recorded_layers(spec: JobSpec, workspace: Workspace) -> Layers:
     """Return the layers whose features are in the knowledge that the spec names."""
-    if not isinstance(spec.teacher, KnowledgeTeacher):
+    named = spec.teacher.knowledge if isinstance(spec.teacher, KnowledgeTeacher) else None
+    if named is None or not any(loss.pairs() for loss in spec.objective):
         return {}
     # Whether it is whole, which takes long to see, is seen where it is taken over.
-    manifest = read_manifest(workspace.input(spec.teacher.knowledge))
+    manifest = read_manifest(workspace.input(named))
     return {path: tuple(shape) for path, shape in manifest.layers.items()}
 
 

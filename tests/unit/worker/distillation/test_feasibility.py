@@ -129,13 +129,9 @@ def test_layers_of_knowledge_are_told_before_all_of_it_is_read(workspace: Worksp
     folder = workspace.input("knowledge-1")
     for shard in folder.glob("signals-*.bin"):
         shard.unlink()
-    check_trainings(
-        spec_of(teacher=KNOWN, objective=[hints("hidden.1")]),
-        workspace,
-        toy_images(),
-        Heard().reporter,
-    )
+    spec = spec_of(teacher=KNOWN, objective=[hints("hidden.1")])
+    check_trainings(spec, workspace, toy_images(), Heard().reporter)
 
     (folder / MANIFEST_FILE).unlink()
     with pytest.raises(BadInput, match="is missing or cannot be read"):
-        check_trainings(spec_of(teacher=KNOWN), workspace, toy_images(), Heard().reporter)
+        check_trainings(spec, workspace, toy_images(), Heard().reporter)
