@@ -9,7 +9,10 @@ from app.contracts.response_losses import Labels, Squared
 from app.errors import Problem
 from app.services.facts import Facts
 
-NEEDS_EACH = "looks at each class, and the less probable ones are kept as a sum alone"
+NEEDS_EACH = (
+    "looks at each class, and 'top_k' keeps the most probable ones, rounded and without the level "
+    "of their logits"
+)
 """Of a loss that needs dense logits, beside `top_k`."""
 
 

@@ -134,7 +134,8 @@ def _check_storage(spec: JobSpec, data: RawData) -> None:
             raise BadInput(
                 "storage_does_not_fit_loss",
                 f"`knowledge.storage` is top_k, and `{place}` is {loss.loss}, which looks at each "
-                "class; of the less probable ones only the sum would be kept",
+                "class; top_k keeps the most probable ones, rounded and without the level of "
+                "their logits",
                 "Use auto, float16 or float32.",
             )
 

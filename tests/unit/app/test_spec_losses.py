@@ -151,6 +151,7 @@ def test_a_loss_that_looks_at_each_class_is_refused_beside_the_most_probable_alo
         "/knowledge/storage", "storage_does_not_fit_loss",
     )  # fmt: skip
     assert f"'{loss}', which looks at each class" in problem["message"]
+    assert "rounded and without the level" in problem["message"]
     assert "'float16'" in problem["message"]
     assert warnings(api, objective=objective) == []
 

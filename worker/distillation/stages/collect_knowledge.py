@@ -80,7 +80,8 @@ def _adopt(
         raise BadInput(
             "storage_does_not_fit_loss",
             f"knowledge {teacher.knowledge!r} is kept by top_k, and {dense[0]!r} looks at each "
-            "class; of the less probable ones only the sum is known",
+            "class; top_k keeps the most probable ones, rounded and without the level of their "
+            "logits",
             hint="use soft_targets, or knowledge collected in float16 or float32",
         )
     with workspace.writing("knowledge") as folder:

@@ -193,6 +193,7 @@ def test_a_loss_that_looks_at_each_class_is_refused_beside_the_most_probable_alo
 
     assert error.code == "storage_does_not_fit_loss"
     assert "`assistants.0.objective.0` is logit_mse" in str(error)
+    assert "rounded and without the level" in str(error)
     check_task(spec_of(**few), data_of("classification", names))
     check_task(spec_of(assistants=[assistant]), data_of("classification", names))
 
