@@ -75,9 +75,11 @@ async def recognition(
     return partial(Needs("jobs:read"), request, known, credentials)
 
 
-async def open_to_all(request: Request) -> None:
-    """Declare, as a dependency, that a route needs no key."""
-    require_known(request)
+async def open_to_all() -> None:
+    """Declare, as a dependency, that a route needs no key.
+
+    Parameters are passed over: those who look whether a service is well send some of their own.
+    """
 
 
 JobsReader = Annotated[keys.Identity, Depends(Needs("jobs:read"))]
@@ -87,5 +89,7 @@ FilesWriter = Annotated[keys.Identity, Depends(Needs("files:write"))]
 ModelsReader = Annotated[keys.Identity, Depends(Needs("models:read"))]
 HubClient = Annotated[keys.Identity, Depends(Needs("models:read", passes_over=True))]
 """Of the Hub's own routes, whose clients ask with more parameters in each version."""
+Scraper = Annotated[keys.Identity, Depends(Needs("admin", passes_over=True))]
+"""Of figures, which some scrapers ask for with parameters of their own."""
 Admin = Annotated[keys.Identity, Depends(Needs("admin"))]
 ProjectsAdmin = Annotated[keys.Identity, Depends(Needs("projects:admin"))]

@@ -10,6 +10,7 @@ from fastapi import Request
 from python_multipart.multipart import parse_options_header
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
+from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
 
 from app.db.session import Database
@@ -78,7 +79,8 @@ async def receive_form(
         QuotaExceeded: It has more bytes than the project may have in all.
         TooLarge: It has more bytes than a file may have.
         TooSlow: It does not come at a pace that is taken.
-        Unavailable: As many forms are arriving as may be at once.
+        ClientDisconnect: The client has gone away meanwhile.
+        Unavailable: As many forms are arriving or waiting as may be at once.
     """
     _require_utf_8(request)
     limits.check(_announced_bytes(request))
@@ -100,6 +102,9 @@ async def receive_form(
             raise InvalidPayload([Problem(f"/{unknown[0][:80]}", "unknown_field", message)])
         turns: Turns = request.app.state.upload_turns
         async with turns.taken(limits.project_id):
+            if await request.is_disconnected():
+                # It has perhaps sent its form again, which is not to be stored twice.
+                raise ClientDisconnect
             yield Form(file.file, file.filename or "", fields)
 
 
@@ -140,7 +145,7 @@ def _require_utf_8(request: Request) -> None:
     """
     _, parameters = parse_options_header(request.headers.get("content-type"))
     charset = parameters.get(b"charset", b"utf-8").decode("latin-1")
-    if charset.lower() != "utf-8":
+    if charset.lower() not in {"utf-8", "utf8"}:
         message = f"given a form with the charset {charset[:80]!r}; expected utf-8, or none named"
         raise InvalidPayload([Problem("", "content_type", message)])
 

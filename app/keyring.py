@@ -4,12 +4,11 @@ import asyncio
 import hashlib
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from starlette.concurrency import run_in_threadpool
 
-from app.db.session import Database
+from app.db.session import AWAY, Database
 from app.services import audit
 from app.services.keys import Identity, authenticate
 
@@ -29,7 +28,7 @@ class Keyring:
         self._clock = clock
         # By digests, so that no secret stays in memory; the oldest first.
         self._known: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
-        self._asked: dict[bytes, asyncio.Event] = {}
+        self._asked: dict[bytes, asyncio.Future[Identity | None]] = {}
 
     async def identify(self, secret: str) -> Identity:
         """Tell whose key this is.
@@ -38,35 +37,41 @@ class Keyring:
             Unauthorized: It is nobody's, or it has expired or been revoked.
         """
         digest = hashlib.sha256(secret.encode()).digest()
-        if digest in self._asked:
+        until, identity = self._known.get(digest, (0.0, None))
+        if self._clock() >= until:
             # All streams that tell of one event ask at once; what one finds serves the others.
-            await self._asked[digest].wait()
-        # What is found in these is not noted in those that are there after ``forget_all``.
-        known = self._known
-        until, identity = known.get(digest, (0.0, None))
-        if identity is not None and self._clock() < until:
-            audit.recognise(identity.key_id, identity.project_id)
-            return identity
-        until = self._clock() + REMEMBERED_SECONDS
-        with self._asking(digest):
-            identity = await run_in_threadpool(authenticate, self._database, self._pepper, secret)
-            known[digest] = (until, identity)
-            known.move_to_end(digest)
-            if len(known) > MOST_REMEMBERED:
-                known.popitem(last=False)
+            asked = self._asked.get(digest)
+            identity = await asyncio.shield(asked) if asked is not None else None
+        if identity is None:
+            return await self._ask(digest, secret)
+        audit.recognise(identity.key_id, identity.project_id)
         return identity
 
     def forget_all(self) -> None:
         """Ask for each key again, as after one was revoked."""
-        self._known = OrderedDict()
+        self._known, self._asked = OrderedDict(), {}
 
-    @contextmanager
-    def _asking(self, digest: bytes) -> Iterator[None]:
-        """Let others who show the same key wait for the end of the block."""
-        asked = self._asked[digest] = asyncio.Event()
+    async def _ask(self, digest: bytes, secret: str) -> Identity:
+        # What is found in these is not noted in those that are there after ``forget_all``.
+        known, asked = self._known, self._asked
+        until = self._clock() + REMEMBERED_SECONDS
+        found = asked[digest] = asyncio.get_running_loop().create_future()
         try:
-            yield
+            identity = await run_in_threadpool(authenticate, self._database, self._pepper, secret)
+        except AWAY as error:
+            found.set_exception(error)
+            found.exception()  # nobody may have waited for it
+            raise
+        else:
+            found.set_result(identity)
+            known[digest] = (until, identity)
+            known.move_to_end(digest)
+            if len(known) > MOST_REMEMBERED:
+                known.popitem(last=False)
+            return identity
         finally:
-            asked.set()
-            if self._asked.get(digest) is asked:
-                del self._asked[digest]
+            if not found.done():
+                # A key that is no good is told of by each who shows it.
+                found.set_result(None)
+            if asked.get(digest) is found:
+                del asked[digest]

@@ -69,6 +69,8 @@ ROUTERS = [
 
 UPLOADS_AT_ONCE, UPLOADS_OF_ONE_PROJECT = 8, 6
 """How many are hashed and stored; each takes one of some 40 threads, for minutes if it is large."""
+UPLOAD_WAIT_SECONDS = 45.0
+"""How long one waits for that; clients, and proxies before us, give up after a minute."""
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
@@ -112,7 +114,12 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.parts = parts
     app.state.readiness = Readiness(parts)
     app.state.watcher = Watcher(parts.database)
-    app.state.upload_turns = Turns(places=UPLOADS_AT_ONCE, of_one_project=UPLOADS_OF_ONE_PROJECT)
+    app.state.upload_turns = Turns(
+        "uploads are being stored",
+        places=UPLOADS_AT_ONCE,
+        of_one_project=UPLOADS_OF_ONE_PROJECT,
+        patience_seconds=UPLOAD_WAIT_SECONDS,
+    )
     app.state.keyring = Keyring(parts.database, parts.pepper)
     app.state.gate = Gate(settings, parts.database, app.state.keyring)
     app.add_middleware(Intake, gate=app.state.gate, metrics=parts.metrics)

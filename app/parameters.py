@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from app.errors import BadRequest
 from app.services.explanations import unknown_name
 
-MEMBER = re.compile(r"(.+?)\[.+\]", re.DOTALL)
+MEMBER = re.compile(r"([^\[]+)\[.+\]", re.DOTALL)
 """Of a parameter that is an object, as `metadata[KEY]`."""
 
 

@@ -7,7 +7,7 @@ who have nothing to do with it.
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from weakref import WeakValueDictionary
 
 from app.errors import Unavailable
@@ -31,10 +31,10 @@ class Room:
             Unavailable: There are enough who wait, or the wait was in vain.
         """
         if not self._door.acquire(blocking=False):
-            raise self._full()
+            raise _full(self._what)
         try:
             if not self._places.acquire(timeout=self._patience_seconds):
-                raise self._full()
+                raise _full(self._what)
             try:
                 yield
             finally:
@@ -42,17 +42,19 @@ class Room:
         finally:
             self._door.release()
 
-    def _full(self) -> Unavailable:
-        return Unavailable(f"as many {self._what} as may be at once; try again soon")
-
 
 class Turns:
     """Places for one kind of work, of which one project has only some; who finds none waits.
 
-    That is in the event loop, and so in no thread, and without end. Only for one event loop.
+    That is in the event loop, and so in no thread. Only for one event loop.
     """
 
-    def __init__(self, *, places: int, of_one_project: int) -> None:
+    def __init__(
+        self, what: str, *, places: int, of_one_project: int, patience_seconds: float
+    ) -> None:
+        """``what`` names the work where somebody has waited in vain."""
+        self._what = what
+        self._patience_seconds = patience_seconds
         self._places = asyncio.Semaphore(places)
         self._of_one_project = of_one_project
         # Of those projects whose work is done or waits.
@@ -60,7 +62,21 @@ class Turns:
 
     @asynccontextmanager
     async def taken(self, project_id: str) -> AsyncIterator[None]:
-        """Hold a place while the block runs; whoever has waited longest is next."""
+        """Hold a place while the block runs; whoever has waited longest is next.
+
+        Raises:
+            Unavailable: No place has become free.
+        """
         own = self._own.setdefault(project_id, asyncio.Semaphore(self._of_one_project))
-        async with own, self._places:
+        async with AsyncExitStack() as held:
+            try:
+                async with asyncio.timeout(self._patience_seconds):
+                    await held.enter_async_context(own)
+                    await held.enter_async_context(self._places)
+            except TimeoutError:
+                raise _full(self._what) from None
             yield
+
+
+def _full(what: str) -> Unavailable:
+    return Unavailable(f"as many {what} as may be at once; try again soon")

@@ -24,7 +24,6 @@ LONGEST_OUTAGE_SECONDS = 60.0
 """How long a watched service may be away, as when it is being restarted."""
 AWAY = {429, 502, 503, 504}
 """What it, or a proxy before it, answers meanwhile; and where there were too many requests."""
-AWAY_FOR_NOW = f"The service is away or busy; it is asked again for {LONGEST_OUTAGE_SECONDS:.0f} s."
 JOBS = "/v1/distillation/jobs"
 
 complaints = Console(stderr=True, soft_wrap=True)
@@ -91,16 +90,21 @@ class Service:
                     params={"wait": LONGEST_WAIT_SECONDS},
                     headers={"If-None-Match": tag},
                 )
-            except httpx2.TransportError:
+            except httpx2.UnsupportedProtocol:
+                raise
+            except httpx2.TransportError as error:
                 if time.monotonic() > give_up:
                     raise
+                reason = str(error)
             else:
                 if response.status_code not in AWAY or time.monotonic() > give_up:
                     return response
                 pause_seconds = _retry_after_seconds(response)
+                reason = f"HTTP {response.status_code}"
             if not is_told:
-                complaints.print(AWAY_FOR_NOW, style="yellow")
                 is_told = True
+                message = f"The service is away or busy ({reason}); it is asked again for a minute."
+                complaints.print(message, style="yellow", markup=False)
             time.sleep(pause_seconds)
 
 

@@ -161,7 +161,7 @@ def retry(
         return
     wait = _backoff(backoff_seconds, failures)
     message = f"{error.message} Next attempt in {wait:g} s."
-    _requeue(session, job, Actor.HOLDER, message, wait, num_failures=failures)
+    _requeue(session, job, Actor.HOLDER, _requeued(error, message), wait, num_failures=failures)
 
 
 def set_aside(session: Session, job: Job, error: JobError, backoff_seconds: float) -> None:
@@ -172,12 +172,13 @@ def set_aside(session: Session, job: Job, error: JobError, backoff_seconds: floa
         return
     wait = _backoff(backoff_seconds, losses)
     message = f"{error.message} Next attempt in {wait:g} s; this one is not charged."
-    _requeue(session, job, Actor.HOLDER, message, wait, num_losses=losses)
+    _requeue(session, job, Actor.HOLDER, _requeued(error, message), wait, num_losses=losses)
 
 
 def give_back(session: Session, job: Job) -> None:
     """Queue a held job again because its worker is going; nothing is charged."""
-    _requeue(session, job, Actor.HOLDER, "The worker was stopped; the job waits for another.", 0)
+    stopped = Event("job.requeued", "The worker was stopped; the job waits for another.")
+    _requeue(session, job, Actor.HOLDER, stopped, 0)
 
 
 def commit_checkpoint(
@@ -252,7 +253,8 @@ def take_back(session: Session, job: Job) -> Status:
         fail(session, job, error, Actor.REAPER)
     else:
         message = "The worker was lost; the job waits for another."
-        _requeue(session, job, Actor.REAPER, message, 0, num_losses=job.num_losses + 1)
+        lost = Event("job.requeued", message)
+        _requeue(session, job, Actor.REAPER, lost, 0, num_losses=job.num_losses + 1)
     return job.status
 
 
@@ -262,7 +264,7 @@ def _backoff(first_seconds: float, times: int) -> float:
 
 
 def _requeue(
-    session: Session, job: Job, by: Actor, message: str, wait_seconds: float, **charged: int
+    session: Session, job: Job, by: Actor, event: Event, wait_seconds: float, **charged: int
 ) -> None:
     """Queue a running job again; one that its client wants paused is laid aside instead."""
     if job.desired_status == DesiredStatus.PAUSED:
@@ -274,13 +276,17 @@ def _requeue(
         job,
         Status.QUEUED,
         by=by,
-        event=Event("job.requeued", message),
+        event=event,
         not_before=now + timedelta(seconds=wait_seconds),
         worker_id=None,
         lease_until=None,
         progress=None,
         **charged,
     )
+
+
+def _requeued(error: JobError, message: str) -> Event:
+    return Event("job.requeued", message, {"code": error.code})
 
 
 def _ended(session: Session) -> dict[str, datetime | None]:

@@ -27,10 +27,8 @@ SPARE_SECONDS = 15.0
 def worker_commands(settings: Settings, logs: Path | None = None) -> list[Command]:
     """Return a command for each worker that this machine should run."""
     gpus = find_gpus()
-    if gpus and not torch_finds_gpu():
-        log.warning(
-            "gpus_not_used", gpus=gpus, reason="torch finds none; see its build, the driver"
-        )
+    if gpus and not _torch_says("torch.version.cuda or torch.version.hip"):
+        log.warning("gpus_not_used", gpus=gpus, reason="torch is built for the CPU alone")
         gpus = []
     if not gpus:
         return [_command(settings, "worker", {"STILLHOUSE_WORKER_GPUS": "0"}, logs)]
@@ -76,7 +74,11 @@ def find_gpus() -> list[str]:
 
 def torch_finds_gpu() -> bool:
     """Say whether a trainer would find a GPU, as torch does in a process of its own."""
-    program = "import sys, torch; sys.exit(not torch.cuda.is_available())"
+    return _torch_says("torch.cuda.is_available()")
+
+
+def _torch_says(what: str) -> bool:
+    program = f"import sys, torch; sys.exit(not ({what}))"
     try:
         asked = subprocess.run(  # noqa: S603 (the command is ours)
             [sys.executable, "-P", "-c", program],

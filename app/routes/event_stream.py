@@ -1,6 +1,7 @@
 """A job's events as they happen."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
@@ -12,6 +13,8 @@ from app.contracts.job import FINAL, JobEvent, StreamEnd
 from app.db.session import AWAY
 from app.errors import NotFound, Unauthorized
 from app.services import history
+from app.services.keys import Identity
+from app.services.watching import Watcher
 from app.waiting import Following, Watch, following
 
 KEY_SECONDS = 60.0
@@ -41,7 +44,7 @@ async def stream_job_events(
             if some.status in FINAL:
                 yield _done(StreamEnd(status=some.status))
                 return
-            if not await watch.wait(job_id, some.version, KEY_SECONDS):
+            if not await _has_changed(watch, job_id, some.version, start.recognise):
                 return
         try:
             await start.recognise()
@@ -54,6 +57,24 @@ async def stream_job_events(
         except NotFound:
             yield _done(StreamEnd(status="deleted"))
             return
+
+
+async def _has_changed(
+    watch: Watcher, job_id: str, version: int, recognise: Callable[[], Awaitable[Identity]]
+) -> bool:
+    """Wait for news of a job; False where the process is to end, or the key is no longer good.
+
+    A database that is away says nothing against a key.
+    """
+    while not await watch.wait(job_id, version, KEY_SECONDS):
+        if watch.is_closed:
+            return False
+        try:
+            with suppress(*AWAY):
+                await recognise()
+        except Unauthorized:
+            return False
+    return True
 
 
 def _sent(event: JobEvent) -> ServerSentEvent:

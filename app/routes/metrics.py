@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header
 from prometheus_client.exposition import choose_encoder
 from starlette.responses import Response
 
-from app.access import Admin, Service
+from app.access import Scraper, Service
 
 router = APIRouter(tags=["Health"])
 
@@ -23,7 +23,7 @@ router = APIRouter(tags=["Health"])
     },
 )
 def read_metrics(
-    _caller: Admin, service: Service, accept: Annotated[str, Header()] = ""
+    _caller: Scraper, service: Service, accept: Annotated[str, Header()] = ""
 ) -> Response:
     """Give this process's requests, and the jobs and workers of the whole installation."""
     encode, media_type = choose_encoder(accept)

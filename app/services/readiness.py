@@ -1,6 +1,7 @@
 """Whether the parts that the API needs answer; each is asked once, however many want to know."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,8 +18,10 @@ from app.services.parts import Parts
 from app.storage import Storage
 
 PATIENCE_SECONDS = 2.0
-"""A part that takes longer does not answer."""
+"""How long one who asks waits for a part."""
 REMEMBERED_SECONDS = 1.0
+LATE_SECONDS = 15.0
+"""How long what a part has answered holds while it takes longer to answer again."""
 
 Check = Callable[[], str | None]
 
@@ -28,9 +31,9 @@ class Readiness:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = [
-            _Part("database", partial(_database, parts.database)),
-            _Part("queue", partial(_queue, parts.queue)),
-            _Part("storage", partial(_storage, parts.storage)),
+            Part("database", partial(_database, parts.database)),
+            Part("queue", partial(_queue, parts.queue)),
+            Part("storage", partial(_storage, parts.storage)),
         ]
 
     async def failures(self) -> dict[str, str]:
@@ -40,25 +43,35 @@ class Readiness:
         return {part.name: answer for part, answer in found if answer is not None}
 
 
-class _Part:
+class Part:
     """One part, and what it answered a moment ago, or is still being asked."""
 
     def __init__(self, name: str, check: Check) -> None:
         self.name = name
         self._check = check
         self._thread = ThreadPoolExecutor(1)
-        self._asked: Future[str | None] | None = None
+        self._asked: Future[None] | None = None
         self._asked_at = 0.0
+        self._answer: str | None = None
+        self._answered_at = -math.inf
 
     async def answer(self) -> str | None:
         asked, now = self._asked, time.monotonic()
-        if asked is None or (asked.done() and now - self._asked_at > REMEMBERED_SECONDS):
-            asked, self._asked_at = self._thread.submit(self._check), now
+        if asked is None or (asked.done() and now - self._answered_at > REMEMBERED_SECONDS):
+            asked, self._asked_at = self._thread.submit(self._ask), now
             self._asked = asked
         left = self._asked_at + PATIENCE_SECONDS - now
         if left > 0 and not asked.done():
             await asyncio.wait([asyncio.wrap_future(asked)], timeout=left)
-        return asked.result() if asked.done() else f"the {self.name} does not answer"
+        if asked.done():
+            asked.result()  # raises what nobody has foreseen
+        elif time.monotonic() - self._answered_at > LATE_SECONDS:
+            return f"the {self.name} does not answer"
+        return self._answer
+
+    def _ask(self) -> None:
+        self._answer = self._check()
+        self._answered_at = time.monotonic()
 
 
 def _database(database: Database) -> str | None:

@@ -26,14 +26,15 @@ class Watcher:
         self._database = database
         self._waiting: dict[str, list[tuple[int, asyncio.Future[None]]]] = {}
         self._poller: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self.is_closed = False
+        """Whether the process is to end."""
 
     async def wait(self, job_id: str, version: int, seconds: float | None = None) -> bool:
-        """Wait until a job has another version than this, or is gone, or ``seconds`` are over.
+        """Wait until a job has another version than this, or is gone.
 
-        Returns False where the process is to end.
+        Returns whether that is so: False where ``seconds`` are over or the process is to end.
         """
-        if self._is_closed:
+        if self.is_closed:
             return False
         waiter = (version, asyncio.get_running_loop().create_future())
         self._waiting.setdefault(job_id, []).append(waiter)
@@ -43,16 +44,16 @@ class Watcher:
             await asyncio.wait([waiter[1]], timeout=seconds)
         finally:
             self._forget(job_id, waiter)
-        return not self._is_closed
+        return waiter[1].done() and not self.is_closed
 
     def close(self) -> None:
         """Let nobody wait any more; in the event loop."""
-        self._is_closed = True
+        self.is_closed = True
         for waiters in self._waiting.values():
             _wake(future for _, future in waiters)
 
     async def _poll(self) -> None:
-        while self._waiting and not self._is_closed:
+        while self._waiting and not self.is_closed:
             asked = list(self._waiting)
             try:
                 versions = await asyncio.to_thread(self._read, asked)

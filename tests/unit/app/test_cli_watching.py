@@ -72,7 +72,7 @@ def test_a_job_is_followed_to_its_end_though_the_service_is_away_at_first_and_la
     assert follow(service(iter(answers)), "distjob-1", as_json=True) == ENDED
     # After each answer but the last, and for as long as one of them asked for.
     assert clock.now == 5 * WATCH_SECONDS + 7
-    assert capsys.readouterr().err.count("asked again for 60 s") == 2
+    assert capsys.readouterr().err.count("asked again for a minute") == 2
 
 
 def test_a_service_that_stays_away_for_a_minute_is_given_up_with_its_reason(clock: Clock) -> None:
@@ -90,4 +90,10 @@ def test_a_service_that_stays_away_for_a_minute_is_given_up_with_its_reason(cloc
 def test_what_is_refused_for_good_is_not_asked_for_again(clock: Clock) -> None:
     with pytest.raises(Refused, match="404"):
         next(service(iter([away(404)])).watch("distjob-1"))
+    assert clock.now == 0
+
+
+def test_an_address_that_no_service_can_have_is_not_asked_again(clock: Clock) -> None:
+    with pytest.raises(httpx2.UnsupportedProtocol):
+        next(service(iter([httpx2.UnsupportedProtocol("given none")])).watch("distjob-1"))
     assert clock.now == 0

@@ -13,12 +13,13 @@ import httpx2
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from app import keyring
 from app.db import verbs
 from app.db.lifecycle import Event
 from app.errors import NotFound
 from app.routes import event_stream
 from app.services import history
-from app.services.keys import revoke_key
+from app.services.keys import Identity, revoke_key
 from app.services.watching import Watcher
 from app.waiting import watcher
 from tests.jobs import SPEC
@@ -153,6 +154,29 @@ def test_a_wait_whose_key_is_revoked_meanwhile_is_refused(api: Api) -> None:
         api.client.post(f"{path}/cancel")
         answer = waiting.result(60)
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+
+
+def test_a_quiet_stream_survives_an_outage_of_the_database(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_stream, "KEY_SECONDS", 0.01)
+    job_id = api.post_job()["id"]
+    asked = threading.Event()
+
+    def authenticate(*_: object) -> Identity:
+        asked.set()
+        raise OperationalError("SELECT 1", {}, Exception("away"))
+
+    with watched(api) as begun, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(api.client.get, f"{JOBS}/{job_id}/events/stream")
+        assert begun.wait(60)
+        with monkeypatch.context() as patch:
+            patch.setattr(keyring, "authenticate", authenticate)
+            api.app.state.keyring.forget_all()
+            assert asked.wait(60)
+        api.client.post(f"{JOBS}/{job_id}/cancel")
+        text = waiting.result(60).text
+    assert parse(text)[-1] == {"event": "done", "data": '{"status":"cancelled"}'}
 
 
 def short_lived(api: Api) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from app import keyring
 from app.db.session import Database
@@ -66,6 +67,27 @@ def test_many_that_show_one_bad_key_at_once_are_all_refused(api: Api) -> None:
         return [*await asyncio.gather(*asking, return_exceptions=True)]
 
     assert {type(one) for one in asyncio.run(all_at_once())} == {Unauthorized}
+
+
+def test_while_the_database_is_away_many_that_show_one_key_wait_for_it_once(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known, secret = Keyring(api.database, api.parts.pepper), _secret(api)
+    asked = []
+
+    def fail(*_: object) -> keys.Identity:
+        asked.append(secret)
+        raise OperationalError("SELECT 1", {}, Exception("away"))
+
+    async def all_at_once() -> list[object]:
+        asking = (known.identify(secret) for _ in range(20))
+        return [*await asyncio.gather(*asking, return_exceptions=True)]
+
+    monkeypatch.setattr(keyring, "authenticate", fail)
+    assert {type(one) for one in asyncio.run(all_at_once())} == {OperationalError}
+    assert len(asked) == 1
+    monkeypatch.undo()
+    assert asyncio.run(known.identify(secret)).scopes
 
 
 def test_a_key_that_another_process_revoked_is_refused_a_moment_later(api: Api) -> None:

@@ -37,9 +37,9 @@ def show(listing: str, folder: Path, monkeypatch: pytest.MonkeyPatch, exit_code:
 
 
 def build_torch(folder: Path, monkeypatch: pytest.MonkeyPatch, *, for_cuda: bool) -> None:
-    """Put a module named torch first where Python looks, which finds a GPU or finds none."""
-    finds = f"class cuda:\n    is_available = staticmethod(lambda: {for_cuda})\n"
-    (folder / "torch.py").write_text(finds)
+    """Put a module named torch first where Python looks, as it is when built so."""
+    version = "13.0" if for_cuda else None
+    (folder / "torch.py").write_text(f"class version:\n    cuda, hip = {version!r}, None\n")
     monkeypatch.setenv("PYTHONPATH", str(folder))
 
 
@@ -93,7 +93,7 @@ def test_a_driver_that_does_not_answer_means_no_gpu(
     assert find_gpus() == []
 
 
-def test_gpus_that_torch_does_not_find_are_not_used(
+def test_gpus_that_torch_is_not_built_for_are_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.configure()
