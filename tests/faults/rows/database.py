@@ -35,7 +35,9 @@ def run(plan: Plan) -> Outcome:
         poster = threading.Thread(target=_post, args=[house, plan, stop])
         poster.start()
         try:
-            _wait_until_some_run(house)
+            _wait_until_one_runs(house)
+            # The others join it, with jobs that outlast a fault.
+            time.sleep(3)
             for number in range(plan.faults):
                 _strike(house.postgres, random, number)
                 # Long enough for a reaper without patience.
@@ -61,7 +63,7 @@ def run(plan: Plan) -> Outcome:
     )
 
 
-def _wait_until_some_run(house: FaultHouse) -> None:
+def _wait_until_one_runs(house: FaultHouse) -> None:
     """Wait for a trainer that has begun: what nobody runs, nobody can take from the healthy."""
     begun = select(exists().where(JobEvent.type == "job.phase_started"))
     deadline = time.monotonic() + STARTUP_SECONDS
