@@ -1,6 +1,7 @@
 """The API's application: ``uvicorn app.main:create_app --factory``."""
 
 import asyncio
+import ctypes
 import gc
 import signal
 import threading
@@ -194,7 +195,16 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
                     answer["content"] = {
                         problems.MEDIA_TYPE: next(iter(answer["content"].values()))
                     }
+        _give_memory_back()
     return app.openapi_schema
+
+
+def _give_memory_back() -> None:
+    """Return to the system what is free, where the C library can: it would else be kept."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _without_null(schema: dict[str, Any]) -> None:
