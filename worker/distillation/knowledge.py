@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from app.contracts.knowledge import (
+    MANIFEST_FILE,
     REUSED_FILE,
     Fingerprint,
     KnowledgeManifest,
@@ -44,7 +45,6 @@ from worker.distillation.held_out import (
 )
 from worker.distillation.knowledge_layout import Layout
 from worker.distillation.knowledge_store import (
-    MANIFEST_FILE,
     KnowledgeWriter,
     StoredKnowledge,
     go_on_from,

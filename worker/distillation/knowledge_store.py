@@ -21,12 +21,17 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 
-from app.contracts.knowledge import KNOWLEDGE_FORMAT, KnowledgeManifest, Shard
+from app.contracts.knowledge import (
+    KNOWLEDGE_FORMAT,
+    MANIFEST_FILE,
+    KnowledgeManifest,
+    Shard,
+)
 from worker.distillation.errors import BadInput
 from worker.distillation.knowledge_layout import Layout, Records, Rows
 from worker.distillation.signals import Signals
+from worker.distillation.workspace import write_durably
 
-MANIFEST_FILE = "knowledge.json"
 JOURNAL_FILE = "journal.json"
 SHARD_BYTES = 256 * 2**20
 
@@ -116,7 +121,7 @@ class KnowledgeWriter:
             shard.flush()
         self.done = done
         journal = _Journal(manifest=self._manifest, done=done, num_written=self._num_written)
-        _write_durably(self._folder / JOURNAL_FILE, journal.model_dump_json())
+        write_durably(self._folder / JOURNAL_FILE, journal.model_dump_json())
 
     def copy_to(self, folder: Path) -> None:
         """Copy all that was durable at the last ``flush`` into an empty folder."""
@@ -135,7 +140,7 @@ class KnowledgeWriter:
             for name, first, num in self._extents
         ]
         manifest = self._manifest.model_copy(update={"shards": shards})
-        _write_durably(self._folder / MANIFEST_FILE, manifest.model_dump_json(indent=2))
+        write_durably(self._folder / MANIFEST_FILE, manifest.model_dump_json(indent=2))
         (self._folder / JOURNAL_FILE).unlink()
         return manifest
 
@@ -260,21 +265,6 @@ def _allocate(path: Path, num_bytes: int) -> None:
         else:
             file.truncate(num_bytes)
         os.fsync(file.fileno())
-
-
-def _write_durably(path: Path, text: str) -> None:
-    """Write a file so that a power cut leaves the old one or the new one, whole."""
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sha256(path: Path) -> str:

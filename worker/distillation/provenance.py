@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from app.contracts.job import JobSpec
-from worker.distillation.checkpoint import UNNAMED
+from worker.distillation.checkpoint import FOLDER, UNNAMED
 from worker.distillation.errors import BadInput
-from worker.distillation.workspace import Workspace
+from worker.distillation.workspace import Workspace, write_durably
 
 SPEC_FILE = "outputs_of.json"
 PREPARED = "prepared"
@@ -24,13 +24,13 @@ def note_spec(spec: JobSpec, workspace: Workspace) -> None:
     path = workspace.root / SPEC_FILE
     workspace.root.mkdir(parents=True, exist_ok=True)
     if path.is_file() and (workspace.is_finished(PREPARED) or workspace.finished()):
-        aside = UNNAMED if workspace.is_finished(EXPORTED) else UNNAMED | OF_THE_EXPORT
+        # A checkpoint is of the whole spec: of another one it would be thrown away.
+        is_fixed = workspace.is_finished(EXPORTED) or any(workspace.stage(FOLDER).glob("*"))
+        aside = UNNAMED if is_fixed else UNNAMED | OF_THE_EXPORT
         ours, theirs = (each.model_dump(exclude=aside) for each in (spec, _noted(path)))
         if changed := sorted(part for part in ours if ours[part] != theirs[part]):
             raise _of_another(path.parent, f"it differs in {', '.join(changed)}")
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(spec.model_dump(mode="json", exclude=UNNAMED), indent=2))
-    temporary.replace(path)
+    write_durably(path, json.dumps(spec.model_dump(mode="json", exclude=UNNAMED), indent=2))
 
 
 def _noted(path: Path) -> JobSpec:

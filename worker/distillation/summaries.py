@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from app.contracts.job import Phase
-from app.contracts.knowledge import KnowledgeManifest
 from app.contracts.message import Manifest
 from app.contracts.report import Report
 from app.contracts.report_figures import QUALITIES, roles, shown_quality
 from worker.distillation.dataset import PARTS, Dataset
 from worker.distillation.history import History
 from worker.distillation.knowledge import is_reused
-from worker.distillation.knowledge_store import MANIFEST_FILE
+from worker.distillation.knowledge_store import read_manifest
 from worker.distillation.teachers import member_folders
 from worker.distillation.workspace import Workspace
 
@@ -81,7 +80,7 @@ def _of_data(workspace: Workspace) -> str:
 
 def _of_knowledge(workspace: Workspace) -> str:
     folder = workspace.stage("knowledge")
-    manifest = KnowledgeManifest.model_validate_json((folder / MANIFEST_FILE).read_text())
+    manifest = read_manifest(folder)
     views = f"{manifest.views} views" if manifest.views > 1 else "1 view"
     how = "collected earlier, the teacher was not run" if is_reused(folder) else "collected"
     return (

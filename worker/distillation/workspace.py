@@ -69,6 +69,15 @@ class Workspace:
         _sync(temporary.parent)
 
 
+def write_durably(path: Path, text: str) -> None:
+    """Write a file so that a power cut leaves the old one or the new one, whole."""
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(path)
+    _sync(path.parent)
+
+
 def _sync(path: Path) -> None:
     """Make a file or folder survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -20,7 +20,6 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from app.contracts.job import JobSpec, Phase
-from app.contracts.knowledge import MANIFEST_FILE, KnowledgeManifest
 from app.contracts.model import KnowledgeTeacher
 from app.contracts.report import ModelReport
 from worker.distillation.build import load_model, read_config
@@ -41,6 +40,7 @@ from worker.distillation.held_out import (
 )
 from worker.distillation.history import History
 from worker.distillation.knowledge import is_reused, recorded_teacher_answers
+from worker.distillation.knowledge_store import read_manifest
 from worker.distillation.metrics import scores
 from worker.distillation.predictor import Restore
 from worker.distillation.reporting import Pace, Reporter
@@ -116,7 +116,7 @@ def _recorded(spec: JobSpec, workspace: Workspace, data: Dataset) -> Answers | N
         # What was collected from the last of a chain is not the teacher's.
         kept_NC = None if links(spec) else kept_answers(workspace.stage("knowledge"))
         recorded = None if kept_NC is None else by_part(kept_NC, data)
-    elif workspace.is_finished("teacher") and _is_rough(_manifest(workspace.stage("knowledge"))):
+    elif workspace.is_finished("teacher") and _is_rough(workspace.stage("knowledge")):
         recorded = None
     else:
         recorded = recorded_teacher_answers(workspace)
@@ -127,12 +127,9 @@ def _recorded(spec: JobSpec, workspace: Workspace, data: Dataset) -> Answers | N
     return {part: restore(answers_NC) for part, answers_NC in recorded.items()}
 
 
-def _manifest(folder: Path) -> KnowledgeManifest:
-    return KnowledgeManifest.model_validate_json((folder / MANIFEST_FILE).read_text())
-
-
-def _is_rough(knowledge: KnowledgeManifest) -> bool:
+def _is_rough(folder: Path) -> bool:
     """Say whether recorded answers are so far from the model's own that its figures differ."""
+    knowledge = read_manifest(folder)
     return knowledge.storage == "top_k" or knowledge.fingerprint.precision != "float32"
 
 
@@ -142,7 +139,7 @@ def _warn_of_rounding(
     """Warn where all that is known of the teacher is a record of its most probable classes."""
     if subjects[0].recorded is None or subjects[0].model is not None:
         return
-    knowledge = _manifest(workspace.stage("knowledge"))
+    knowledge = read_manifest(workspace.stage("knowledge"))
     if knowledge.storage == "top_k":
         reporter.warn(
             f"The teacher's figures are of its answers as they were kept, the {knowledge.top_k} "
@@ -157,7 +154,7 @@ def _warn_of_few(spec: JobSpec, workspace: Workspace, reporter: Reporter) -> Non
     objectives = {f"{link.role}_knowledge": link.objective for link in links(spec)}
     for name, objective in (objectives | {"knowledge": spec.objective}).items():
         if workspace.is_finished(name):
-            record = _manifest(workspace.stage(name))
+            record = read_manifest(workspace.stage(name))
             tell_of_few(record, objective, reporter, brought=brought)
 
 

@@ -14,13 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from app.contracts.knowledge import Fingerprint, KnowledgeManifest, Storage
+from app.contracts.knowledge import MANIFEST_FILE, Fingerprint, KnowledgeManifest, Storage
 from worker.distillation import knowledge_store
 from worker.distillation.errors import BadInput
 from worker.distillation.knowledge_layout import Layout, Rows
 from worker.distillation.knowledge_store import (
     JOURNAL_FILE,
-    MANIFEST_FILE,
     KnowledgeWriter,
     StoredKnowledge,
 )

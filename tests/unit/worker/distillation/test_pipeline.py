@@ -1,5 +1,6 @@
 """A whole run: its messages in order, what it skips, how it resumes and how it fails."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
@@ -16,12 +17,15 @@ from app.contracts.message import (
     PhaseFinished,
     PhaseStarted,
     ProgressMade,
+    StopReason,
+    WentOn,
 )
 from tests.unit.worker.distillation.specs import Heard, spec_of
 from tests.unit.worker.distillation.toys import briefly
 from worker.distillation import pipeline
 from worker.distillation.errors import BadInput, JobFailure, Stopped
 from worker.distillation.provenance import SPEC_FILE
+from worker.distillation.reporting import Reporter
 from worker.distillation.stages import train_baseline, train_student
 from worker.distillation.workspace import Workspace
 
@@ -166,6 +170,28 @@ def test_what_only_the_export_goes_by_may_be_another_until_it_is_done(
     assert finished(heard.messages)[Phase.TRAINING_STUDENT].restored
     with pytest.raises(BadInput, match="differs in export, teacher_onnx"):
         pipeline.run(more, Workspace(tmp_path), Heard().reporter)
+
+
+def test_a_change_of_the_export_alone_throws_no_half_made_training_away(tmp_path: Path) -> None:
+    heard = Heard()
+    looks = itertools.count()
+
+    def listen() -> StopReason | None:
+        begun = PhaseStarted(phase=Phase.TRAINING_STUDENT) in heard.messages
+        return StopReason.DRAIN if begun and next(looks) == 3 else None
+
+    with pytest.raises(Stopped):
+        pipeline.run(SPEC, Workspace(tmp_path), Reporter(heard.messages.append, listen))
+    more = SPEC.model_copy(update={"export": ["safetensors", "onnx"]})
+
+    with pytest.raises(BadInput, match="differs in export"):
+        pipeline.run(more, Workspace(tmp_path), Heard().reporter)
+
+    again = Heard()
+    pipeline.run(SPEC, Workspace(tmp_path), again.reporter)
+    assert [message.role for message in again.messages if isinstance(message, WentOn)] == [
+        "student"
+    ]
 
 
 def test_a_part_that_came_to_be_since_is_as_it_is_by_default(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from worker.distillation.errors import BadInput, Stopped
 from worker.distillation.held_out import ANSWERS_FILE
 from worker.distillation.knowledge import is_reused
 from worker.distillation.report_page import report_page
-from worker.distillation.stages import collect_knowledge, evaluate, prepare
+from worker.distillation.stages import collect_knowledge, evaluate, prepare, train_assistants
 from worker.distillation.teachers import ENSEMBLE_FILE, EnsembleConfig
 from worker.distillation.workspace import Workspace
 
@@ -391,6 +391,9 @@ def test_a_teacher_known_by_its_most_probable_classes_alone_is_warned_of(
 
     said = [each for each in report.warnings if "the 2 most probable of 3 classes" in each]
     assert len(said) == (storage == "top_k")
+    of_few = [each for each in report.warnings if each.startswith("of 3 classes the 2 most")]
+    assert len(of_few) == (storage == "top_k")
+    assert all("or knowledge that is kept in float16" in each for each in of_few)
 
 
 def test_a_run_that_goes_on_says_again_that_few_classes_teach(tmp_path: Path) -> None:
@@ -409,6 +412,27 @@ def test_a_run_that_goes_on_says_again_that_few_classes_teach(tmp_path: Path) ->
 
     assert said in report.warnings
     assert heard.reporter.warnings.count(said) == 1
+
+
+def test_a_run_that_goes_on_says_again_that_few_classes_teach_an_assistant(
+    tmp_path: Path,
+) -> None:
+    softened = {"loss": "reverse_kl", "temperature": 2}
+    spec = table_spec(
+        assistants=[{"architecture": MLP, "training": {"epochs": 1}, "objective": [softened]}],
+        objective=[{"loss": "labels"}],
+        knowledge={"storage": "top_k", "top_k": 2},
+    )
+    workspace = prepared(tmp_path, spec, table())
+    leave_models(spec, workspace, {"teacher": 0, "baseline": 2, "student": 1})
+    first = Heard()
+    train_assistants.run(spec, workspace, first.reporter)
+    (said,) = first.reporter.warnings
+
+    report, _ = evaluated_in(workspace, spec)
+
+    assert "at the temperature of 'reverse_kl'" in said
+    assert report.warnings.count(said) == 1
 
 
 def test_what_was_collected_of_the_last_assistant_is_not_the_teachers(tmp_path: Path) -> None:
