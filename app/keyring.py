@@ -18,7 +18,10 @@ MOST_REMEMBERED = 10_000
 
 
 class Keyring:
-    """Tells whose keys are shown; of a client that asks again and again, once a second."""
+    """Tells whose keys are shown; of a client that asks again and again, once a second.
+
+    Only for one event loop.
+    """
 
     def __init__(
         self, database: Database, pepper: bytes, clock: Callable[[], float] = time.monotonic
@@ -28,7 +31,8 @@ class Keyring:
         self._clock = clock
         # By digests, so that no secret stays in memory; the oldest first.
         self._known: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
-        self._asked: dict[bytes, asyncio.Future[Identity | None]] = {}
+        # What is being looked for, and until when others may rely on what is found.
+        self._asked: dict[bytes, tuple[float, asyncio.Future[Identity | None]]] = {}
 
     async def identify(self, secret: str) -> Identity:
         """Tell whose key this is.
@@ -40,8 +44,9 @@ class Keyring:
         until, identity = self._known.get(digest, (0.0, None))
         if self._clock() >= until:
             # All streams that tell of one event ask at once; what one finds serves the others.
-            asked = self._asked.get(digest)
-            identity = await asyncio.shield(asked) if asked is not None else None
+            until, asked = self._asked.get(digest, (0.0, None))
+            can_wait = asked is not None and self._clock() < until
+            identity = await asyncio.shield(asked) if asked is not None and can_wait else None
         if identity is None:
             return await self._ask(digest, secret)
         audit.recognise(identity.key_id, identity.project_id)
@@ -55,7 +60,8 @@ class Keyring:
         # What is found in these is not noted in those that are there after ``forget_all``.
         known, asked = self._known, self._asked
         until = self._clock() + REMEMBERED_SECONDS
-        found = asked[digest] = asyncio.get_running_loop().create_future()
+        found: asyncio.Future[Identity | None] = asyncio.get_running_loop().create_future()
+        asked[digest] = (until, found)
         try:
             identity = await run_in_threadpool(authenticate, self._database, self._pepper, secret)
         except AWAY as error:
@@ -73,5 +79,5 @@ class Keyring:
             if not found.done():
                 # A key that is no good is told of by each who shows it.
                 found.set_result(None)
-            if asked.get(digest) is found:
+            if asked.get(digest) == (until, found):
                 del asked[digest]

@@ -75,6 +75,9 @@ UPLOAD_WAIT_SECONDS = 45.0
 
 ENDING = (signal.SIGINT, signal.SIGTERM)
 
+_describing = threading.Lock()
+"""Many may ask for the document at once, each in a thread; one makes it."""
+
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": problems.ProblemBody, "description": "What the client can mend."},
     "5XX": {"model": problems.ProblemBody, "description": "What the service could not do."},
@@ -179,24 +182,25 @@ def _operation_id(route: APIRoute) -> str:
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
     """Describe the routes; FastAPI would give problems the media type of the route's success."""
-    if app.openapi_schema is None:
-        app.openapi_schema = get_openapi(
-            title=app.title,
-            version=app.version,
-            summary=app.summary,
-            routes=app.routes,
-        )
-        for path in app.openapi_schema["paths"].values():
-            for operation in path.values():
-                for parameter in operation.get("parameters", ()):
-                    _without_null(parameter["schema"])
-                for status in PROBLEMS:
-                    answer = operation["responses"][status]
-                    answer["content"] = {
-                        problems.MEDIA_TYPE: next(iter(answer["content"].values()))
-                    }
-        _give_memory_back()
-    return app.openapi_schema
+    with _describing:
+        if app.openapi_schema is None:
+            app.openapi_schema = _described(app)
+            _give_memory_back()
+        return app.openapi_schema
+
+
+def _described(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, summary=app.summary, routes=app.routes
+    )
+    for path in document["paths"].values():
+        for operation in path.values():
+            for parameter in operation.get("parameters", ()):
+                _without_null(parameter["schema"])
+            for status in PROBLEMS:
+                answer = operation["responses"][status]
+                answer["content"] = {problems.MEDIA_TYPE: next(iter(answer["content"].values()))}
+    return document
 
 
 def _give_memory_back() -> None:

@@ -119,7 +119,8 @@ def _say_gpu_is_away() -> None:
         "gpu_away",
         devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
         hint="STILLHOUSE_WORKER_GPUS is 1 and torch finds no GPU: look at nvidia-smi; after an "
-        "update of the driver the machine may have to be restarted.",
+        "update of the driver the machine may have to be restarted, and torch's CUDA may need a "
+        "newer one. To run on the CPU, set CUDA_VISIBLE_DEVICES to nothing.",
     )
 
 

@@ -77,6 +77,8 @@ def list_keys(project: Project = keys.DEFAULT_PROJECT) -> None:
         shown = ("" if time is None else f"{time:%Y-%m-%d %H:%M}" for time in times)
         table.add_row(key.id, key.name, " ".join(key.scopes), *shown)
     console.print(table)
+    if page.has_more:
+        complaints.print(f"These are the newest {MOST_LISTED:,}; GET /v1/api_keys lists the rest.")
 
 
 @commands.command()

@@ -18,6 +18,8 @@ log = get_logger(__name__)
 NVIDIA_SMI_SECONDS = 20
 TORCH_SECONDS = 120
 """More than it takes to load torch on a busy machine; a driver that hangs is none."""
+YES, NO = 0, 3
+"""Exit codes; Python's own for an error is 1."""
 GPU_LINE = re.compile(r"^GPU \d+: .*\(UUID: (GPU-[^)]+)\)$")
 SLICE_LINE = re.compile(r"^\s+MIG .*\(UUID: (MIG-[^)]+)\)$")
 SPARE_SECONDS = 15.0
@@ -27,7 +29,7 @@ SPARE_SECONDS = 15.0
 def worker_commands(settings: Settings, logs: Path | None = None) -> list[Command]:
     """Return a command for each worker that this machine should run."""
     gpus = find_gpus()
-    if gpus and not _torch_says("torch.version.cuda or torch.version.hip"):
+    if gpus and _torch_says("torch.version.cuda or torch.version.hip") is False:
         log.warning("gpus_not_used", gpus=gpus, reason="torch is built for the CPU alone")
         gpus = []
     if not gpus:
@@ -58,11 +60,12 @@ def find_gpus() -> list[str]:
         return []
     try:
         listing = subprocess.run(  # noqa: S603 (the command is ours)
-            [program, "-L"], capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=False
+            [program, "-L"], capture_output=True, text=True, timeout=NVIDIA_SMI_SECONDS, check=True
         )
-    except subprocess.TimeoutExpired:
+    except subprocess.SubprocessError as error:
+        log.warning("gpus_not_seen", reason=str(error), output=getattr(error, "stdout", None))
         return []
-    present = _parse(listing.stdout) if listing.returncode == 0 else []
+    present = _parse(listing.stdout)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if not present or visible is None:
         return present
@@ -73,12 +76,13 @@ def find_gpus() -> list[str]:
 
 
 def torch_finds_gpu() -> bool:
-    """Say whether a trainer would find a GPU, as torch does in a process of its own."""
-    return _torch_says("torch.cuda.is_available()")
+    """Say whether a trainer would find a GPU."""
+    return _torch_says("torch.cuda.is_available()") is True
 
 
-def _torch_says(what: str) -> bool:
-    program = f"import sys, torch; sys.exit(not ({what}))"
+def _torch_says(what: str) -> bool | None:
+    """Ask torch in a process of its own; None where that comes to no answer."""
+    program = f"import sys, torch; sys.exit({YES} if {what} else {NO})"
     try:
         asked = subprocess.run(  # noqa: S603 (the command is ours)
             [sys.executable, "-P", "-c", program],
@@ -88,8 +92,8 @@ def _torch_says(what: str) -> bool:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return False
-    return asked.returncode == 0
+        return None
+    return {YES: True, NO: False}.get(asked.returncode)
 
 
 def _parse(listing: str) -> list[str]:

@@ -266,6 +266,7 @@ def test_a_trainer_that_hangs_says_where_and_is_tried_again(
         ).one()
         printed = "".join(session.scalars(select(JobLog.text)).all())
     assert "no step" in requeued.message
+    assert requeued.data == {"code": "trainer_hung"}
     assert "most recent call first" in printed
     worker.supervisor.close()
 

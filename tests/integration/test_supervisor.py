@@ -16,7 +16,7 @@ from sqlalchemy import select
 from app.config import Settings
 from app.contracts.job import JobSpec, Resources, Status
 from app.db import lifecycle, verbs, wishes
-from app.db.models import Job, JobFile, Model
+from app.db.models import Job, JobEvent, JobFile, Model
 from app.db.session import Database
 from tests.jobs import SPEC, queued
 from worker.supervisor import Supervisor
@@ -264,5 +264,8 @@ def test_a_worker_whose_gpu_is_away_sets_one_job_aside_and_takes_no_other(
 
     job = read(sqlite_database, tried)
     assert (job.status, job.num_failures, job.num_losses) == (Status.QUEUED, 0, 1)
+    with sqlite_database.read() as session:
+        event = session.scalars(select(JobEvent).where(JobEvent.type == "job.requeued")).one()
+    assert (event.job_id, event.data) == (tried, {"code": "no_gpu"})
     assert read(sqlite_database, untouched).attempt == 0
     assert worker.supervisor.gpu_is_away

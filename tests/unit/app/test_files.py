@@ -119,7 +119,7 @@ def test_a_form_is_in_utf_8_and_may_say_so(api: Api) -> None:
             assert (error["pointer"], error["code"]) == ("", "content_type")
             assert charset in error["message"]
     assert api.client.get("/v1/files").json()["data"] == []
-    for parameter in ("charset=UTF-8", 'charset="utf-8"', "other=utf-7"):
+    for parameter in ("charset=UTF-8", "charset=utf8", 'charset="utf-8"', "other=utf-7"):
         assert _send_form(api, "purpose", parameter).json()["filename"] == "ü"
 
 

@@ -14,6 +14,7 @@ from queue import Queue
 from typing import Any
 
 import pytest
+from fastapi.openapi.utils import get_openapi
 from starlette.testclient import TestClient
 
 from app.config import Settings
@@ -168,6 +169,22 @@ def test_every_route_is_described_with_the_body_of_its_errors(api: Api) -> None:
                 "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemBody"}}
             }
     assert document["paths"]["/v1/files"]["post"]["security"] == [{"HTTPBearer": []}]
+
+
+def test_however_many_ask_for_the_description_at_once_it_is_made_once_and_whole(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[float] = []
+
+    def make(**given: Any) -> dict[str, Any]:  # noqa: ANN401 (as they are given)
+        made.append(time.monotonic())
+        return get_openapi(**given)
+
+    monkeypatch.setattr("app.main.get_openapi", make)
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(api.client.get, "/openapi.json") for _ in range(8)]
+        answers = {one.result(WAIT_SECONDS).text for one in asked}
+    assert len(made) == len(answers) == 1
 
 
 def test_every_reference_in_the_description_leads_somewhere(api: Api) -> None:

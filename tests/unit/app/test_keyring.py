@@ -1,6 +1,7 @@
 """Keys that were good a moment ago are not asked for again, and not for longer than a moment."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -88,6 +89,37 @@ def test_while_the_database_is_away_many_that_show_one_key_wait_for_it_once(
     assert len(asked) == 1
     monkeypatch.undo()
     assert asyncio.run(known.identify(secret)).scopes
+
+
+def test_what_has_been_looked_for_too_long_serves_nobody_else(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 7.0
+    known, secret = Keyring(api.database, api.parts.pepper, lambda: now), _secret(api)
+    found, go_on = threading.Event(), threading.Event()
+
+    def find_and_wait(database: Database, pepper: bytes, secret: str) -> keys.Identity:
+        identity = keys.authenticate(database, pepper, secret)
+        keys.revoke_key(database, identity.project_id, identity.key_id)
+        found.set()
+        assert go_on.wait(60)
+        return identity
+
+    async def ask_twice() -> None:
+        nonlocal now
+        with monkeypatch.context() as patch:
+            patch.setattr(keyring, "authenticate", find_and_wait)
+            first = asyncio.create_task(known.identify(secret))
+            assert await asyncio.to_thread(found.wait, 60)
+        now += REMEMBERED_SECONDS
+        try:
+            with pytest.raises(Unauthorized, match="revoked"):
+                await known.identify(secret)
+        finally:
+            go_on.set()
+        await first
+
+    asyncio.run(ask_twice())
 
 
 def test_a_key_that_another_process_revoked_is_refused_a_moment_later(api: Api) -> None:

@@ -85,12 +85,17 @@ def test_the_users_choice_of_gpus_is_honoured(
     assert find_gpus() == expected
 
 
-def test_a_driver_that_does_not_answer_means_no_gpu(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_driver_that_does_not_answer_means_no_gpu_and_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show(TWO_GPUS, tmp_path, monkeypatch, exit_code=9)
+    logs.configure()
+    show("Failed to initialize NVML\n", tmp_path, monkeypatch, exit_code=9)
 
     assert find_gpus() == []
+    line = json.loads(capsys.readouterr().err)
+    assert line["event"] == "gpus_not_seen"
+    assert "exit status 9" in line["reason"]
+    assert "NVML" in line["output"]
 
 
 def test_gpus_that_torch_is_not_built_for_are_not_used(
@@ -107,12 +112,18 @@ def test_gpus_that_torch_is_not_built_for_are_not_used(
     assert (line["event"], line["gpus"]) == ("gpus_not_used", ["GPU-aaaa", "GPU-bbbb"])
 
 
-def test_a_torch_that_hangs_finds_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "TORCH_SECONDS", 0.1)
-    (tmp_path / "torch.py").write_text("import time\ntime.sleep(60)\n")
+@pytest.mark.parametrize("torch", ["import time\ntime.sleep(60)\n", "raise ImportError\n"])
+def test_a_torch_that_does_not_answer_finds_no_gpu_and_lends_no_worker_to_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch: str
+) -> None:
+    monkeypatch.setattr(workers, "TORCH_SECONDS", 2)
+    show(TWO_GPUS, tmp_path, monkeypatch)
+    (tmp_path / "torch.py").write_text(torch)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
 
     assert not workers.torch_finds_gpu()
+    given = [one.environment["STILLHOUSE_WORKER_GPUS"] for one in worker_commands(Settings())]
+    assert given == ["1", "1"]
 
 
 def test_without_a_gpu_there_is_one_worker_on_the_cpu(
